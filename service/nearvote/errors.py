@@ -1,0 +1,212 @@
+"""Every error that nearvote raises on purpose.
+
+NearvoteError
+├── InvalidInput                a request that can't be right, whatever the state of the service
+│   ├── TextTooLong
+│   ├── TooManyTexts
+│   ├── KOutOfRange
+│   ├── InvalidPageToken
+│   ├── InvalidExample
+│   ├── UnknownLabel
+│   ├── InvalidTask
+│   └── InvalidField
+├── NotFound
+│   ├── TaskNotFound
+│   └── ExampleNotFound
+├── TaskExists
+├── StateConflict               right in itself, but not in this state
+│   ├── TaskNotEmpty
+│   ├── LabelInUse
+│   ├── LimitReached
+│   └── TaskChanged
+├── StoreUnavailable
+└── StartupError                the service does not start
+    ├── StoreLocked
+    ├── EncoderMismatch
+    ├── WeightsMismatch
+    ├── ModelNotFound
+    ├── ExportMismatch
+    └── InvalidSetting
+
+The message of each says what is wrong and what to do about it, and never repeats a message's or an example's text.
+`rpc/status.py` alone knows which gRPC code each becomes.
+"""
+
+from typing import ClassVar
+
+
+class NearvoteError(Exception):
+    """Base of all errors here.
+
+    Attributes:
+        reason: Stable name for programs, in UPPER_SNAKE_CASE.
+        field: The request's field at fault, as a path such as `texts[3]`; empty when it is none in particular.
+    """
+
+    reason: ClassVar[str] = "INTERNAL"
+
+    def __init__(self, message: str, *, field: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field
+
+    def at(self, prefix: str) -> "NearvoteError":
+        """The same error, its field seen from further out: `label` at `examples[2]` is `examples[2].label`."""
+        self.field = f"{prefix}.{self.field}" if self.field else prefix
+        return self
+
+
+class InvalidInput(NearvoteError):
+    """A request that can't be right, whatever the state of the service."""
+
+    reason = "INVALID_INPUT"
+
+
+class TextTooLong(InvalidInput):
+    """A text is longer than the service takes."""
+
+    reason = "TEXT_TOO_LONG"
+
+
+class TooManyTexts(InvalidInput):
+    """A batch is empty or larger than the service takes."""
+
+    reason = "TOO_MANY_TEXTS"
+
+
+class KOutOfRange(InvalidInput):
+    """A number of neighbours is out of range."""
+
+    reason = "K_OUT_OF_RANGE"
+
+
+class InvalidPageToken(InvalidInput):
+    """A page token is not one of the service's, or belongs to another query."""
+
+    reason = "INVALID_PAGE_TOKEN"
+
+
+class InvalidExample(InvalidInput):
+    """An example has no text, no label, too many labels, or a weight out of range."""
+
+    reason = "INVALID_EXAMPLE"
+
+
+class UnknownLabel(InvalidInput):
+    """A label is not one of its task's."""
+
+    reason = "UNKNOWN_LABEL"
+
+
+class InvalidTask(InvalidInput):
+    """A task's name, labels or policy can't be right."""
+
+    reason = "INVALID_TASK"
+
+
+class InvalidField(InvalidInput):
+    """Any other field of a request can't be right."""
+
+    reason = "INVALID_FIELD"
+
+
+class NotFound(NearvoteError):
+    """What was named does not exist."""
+
+    reason = "NOT_FOUND"
+
+
+class TaskNotFound(NotFound):
+    """There is no task of this name."""
+
+    reason = "TASK_NOT_FOUND"
+
+
+class ExampleNotFound(NotFound):
+    """There is no example of this id in the task."""
+
+    reason = "EXAMPLE_NOT_FOUND"
+
+
+class TaskExists(NearvoteError):
+    """There is a task of this name already."""
+
+    reason = "TASK_EXISTS"
+
+
+class StateConflict(NearvoteError):
+    """Right in itself, but not in the state that the service is in."""
+
+    reason = "STATE_CONFLICT"
+
+
+class TaskNotEmpty(StateConflict):
+    """A task that has examples was to be deleted without `force`."""
+
+    reason = "TASK_NOT_EMPTY"
+
+
+class LabelInUse(StateConflict):
+    """A label that has examples was to be taken away."""
+
+    reason = "LABEL_IN_USE"
+
+
+class LimitReached(StateConflict):
+    """There are as many of these as the service takes."""
+
+    reason = "LIMIT_REACHED"
+
+
+class TaskChanged(StateConflict):
+    """Somebody else changed the task in between."""
+
+    reason = "TASK_CHANGED"
+
+
+class StoreUnavailable(NearvoteError):
+    """The store did not answer."""
+
+    reason = "STORE_UNAVAILABLE"
+
+
+class StartupError(NearvoteError):
+    """The service does not start."""
+
+    reason = "STARTUP"
+
+
+class StoreLocked(StartupError):
+    """Another process has the data folder open."""
+
+    reason = "STORE_LOCKED"
+
+
+class EncoderMismatch(StartupError):
+    """The stored vectors are of another encoder."""
+
+    reason = "ENCODER_MISMATCH"
+
+
+class WeightsMismatch(StartupError):
+    """A model's weights are not those that were asked for."""
+
+    reason = "WEIGHTS_MISMATCH"
+
+
+class ModelNotFound(StartupError):
+    """There is no model of this name at hand."""
+
+    reason = "MODEL_NOT_FOUND"
+
+
+class ExportMismatch(StartupError):
+    """An exported model does not compute what the original does."""
+
+    reason = "EXPORT_MISMATCH"
+
+
+class InvalidSetting(StartupError):
+    """A setting can't be right."""
+
+    reason = "INVALID_SETTING"

@@ -1,0 +1,62 @@
+"""A labelled example near a message."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class View(Enum):
+    """One way of looking at a text."""
+
+    MEANING = "meaning"
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbor:
+    """A labelled example that was found near a message.
+
+    Attributes:
+        example_id: The example's id, a UUID.
+        labels: Its labels, sorted.
+        similarity: Cosine similarity in the view, in [-1, 1].
+        example_weight: How much its vote counts, above 0.
+        view: Where it was found.
+        window: Which of the message's windows it is near to, from 0.
+        source: Where the example came from; may be empty.
+        text: Its text; empty when it was not asked for.
+        share: Its part of all votes cast, in [0, 1]; 0 until votes are counted.
+    """
+
+    example_id: str
+    labels: tuple[str, ...]
+    similarity: float
+    example_weight: float = 1.0
+    view: View = View.MEANING
+    window: int = 0
+    source: str = ""
+    text: str = ""
+    share: float = 0.0
+
+
+def nearest_first(neighbors: list[Neighbor]) -> list[Neighbor]:
+    """Sorts by similarity; equally near ones by id, so that their order never depends on the store's."""
+    return sorted(neighbors, key=lambda neighbor: (-neighbor.similarity, neighbor.example_id))
+
+
+def merge_windows(by_window: list[list[Neighbor]], k: int) -> list[Neighbor]:
+    """The k examples nearest to any window of a message, each once, at the window it is nearest to.
+
+    Args:
+        by_window: For each window, the examples found near it.
+        k: How many to keep, 1 or more.
+
+    Returns:
+        Up to k neighbours, nearest first.
+    """
+    best: dict[str, Neighbor] = {}
+    for neighbors in by_window:
+        for neighbor in neighbors:
+            known = best.get(neighbor.example_id)
+            # Strictly nearer: of equally near windows the first one stays.
+            if known is None or neighbor.similarity > known.similarity:
+                best[neighbor.example_id] = neighbor
+    return nearest_first(list(best.values()))[:k]

@@ -1,0 +1,108 @@
+"""What a task makes of its votes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+
+class Action(Enum):
+    """What should happen to a message, mildest first."""
+
+    ALLOW = "allow"
+    REVIEW = "review"
+    BLOCK = "block"
+
+
+@dataclass(frozen=True, slots=True)
+class LabelPolicy:
+    """What a score of one label leads to. None stands for the policy's own, or for never.
+
+    Attributes:
+        review_score: From this score on the message is shown to a person, in [0, 1].
+        block_score: From this score on the message is stopped, in [0, 1].
+        score_threshold: From this score on the label is given in a multi-label task, in [0, 1].
+        margin_floor: Margin below which a vote for this label is ambiguous, in [0, 1].
+    """
+
+    review_score: float | None = None
+    block_score: float | None = None
+    score_threshold: float | None = None
+    margin_floor: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How votes become a prediction. The defaults are measured on the shipped seeds: DECISIONS 9.
+
+    Attributes:
+        k: Neighbours that vote, 1 or more.
+        temperature: Similarity by which a vote falls to 1/e, above 0.
+        class_size_exponent: Votes are divided by the label's number of examples to this power, in [0, 1].
+        similarity_floor: Similarity of the nearest example below which a message is too far, in [-1, 1].
+        margin_floor: Margin below which a vote is ambiguous, in [0, 1].
+        score_threshold: Score from which on a label is given in a multi-label task, in [0, 1].
+        labels: What differs for single labels.
+        abstention_action: What an abstention leads to; None for no action.
+    """
+
+    k: int = 20
+    temperature: float = 0.1
+    class_size_exponent: float = 0.0
+    similarity_floor: float = 0.2
+    margin_floor: float = 0.1
+    score_threshold: float = 0.5
+    labels: Mapping[str, LabelPolicy] = field(default_factory=dict)
+    abstention_action: Action | None = None
+
+    def score_threshold_of(self, label: str) -> float:
+        """Score from which on this label is given."""
+        own = self.labels[label].score_threshold if label in self.labels else None
+        return self.score_threshold if own is None else own
+
+    def margin_floor_of(self, label: str) -> float:
+        """Margin below which a vote for this label is ambiguous."""
+        own = self.labels[label].margin_floor if label in self.labels else None
+        return self.margin_floor if own is None else own
+
+    def action(self, scores: Mapping[str, float], *, abstained: bool) -> Action | None:
+        """The strictest action that the scores lead to.
+
+        Args:
+            scores: Score of each label.
+            abstained: Whether the prediction has no label; then `abstention_action` is the least that happens.
+
+        Returns:
+            The action; None when the policy names none at all.
+        """
+        reached = {self.abstention_action} if abstained else set()
+        named = self.abstention_action is not None
+        for label, policy in self.labels.items():
+            score = scores.get(label, 0.0)
+            for action, bound in ((Action.REVIEW, policy.review_score), (Action.BLOCK, policy.block_score)):
+                if bound is not None:
+                    named = True
+                    if score >= bound:
+                        reached.add(action)
+        for action in (Action.BLOCK, Action.REVIEW):
+            if action in reached:
+                return action
+        return Action.ALLOW if named else None
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the vote on one task needs to know of it.
+
+    Attributes:
+        labels: The task's labels.
+        multi_label: Whether a message may have several.
+        benign_label: The label that means "nothing to see here"; empty for none.
+        out_of_scope_label: The label that means "not what this task is about"; empty for none.
+        policy: How votes become a prediction.
+    """
+
+    labels: tuple[str, ...]
+    multi_label: bool = False
+    benign_label: str = ""
+    out_of_scope_label: str = ""
+    policy: Policy = field(default_factory=Policy)

@@ -1,0 +1,156 @@
+"""What is said of a message, and when nothing is said."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from nearvote.voting.ballot import Ballot
+from nearvote.voting.neighbor import Neighbor
+from nearvote.voting.policy import Action, Rules
+
+
+class AbstentionReason(Enum):
+    """Why a prediction has no label."""
+
+    TOO_FAR = "TOO_FAR"
+    OUT_OF_SCOPE = "OUT_OF_SCOPE"
+    AMBIGUOUS = "AMBIGUOUS"
+    NO_EXAMPLES = "NO_EXAMPLES"
+    NO_TEXT = "NO_TEXT"
+
+
+class ScoreKind(Enum):
+    """What scores are."""
+
+    VOTE_SHARE = "vote_share"
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """The answer to one task's question about one message.
+
+    Attributes:
+        task: The task's name.
+        labels: The labels, best first; empty exactly when `abstention_reason` is set.
+        abstention_reason: Why there is no label.
+        score: Score of the best label, in [0, 1]; 0 when nobody voted.
+        margin: How clear the answer is, in [0, 1]; see `decide`.
+        scores: Score of each label, best first.
+        action: What the policy says should happen; None when it names no actions.
+        neighbors: The voters, nearest first.
+        decided_by_window: Window of the nearest voter with the best label, from 0.
+        policy_version: Version of the policy, from 1.
+        examples_version: Time of the last change to the examples, in microseconds since 1970-01-01 UTC.
+        score_kind: What the scores are.
+        top_similarity: Similarity of the nearest voter, in [-1, 1]; None when nobody voted. It stays when `neighbors`
+            is cut.
+    """
+
+    task: str
+    labels: tuple[str, ...]
+    abstention_reason: AbstentionReason | None
+    score: float
+    margin: float
+    scores: Mapping[str, float]
+    action: Action | None
+    neighbors: tuple[Neighbor, ...]
+    decided_by_window: int = 0
+    policy_version: int = 0
+    examples_version: int = 0
+    score_kind: ScoreKind = ScoreKind.VOTE_SHARE
+    top_similarity: float | None = None
+
+    @property
+    def abstained(self) -> bool:
+        """Whether there is no label."""
+        return self.abstention_reason is not None
+
+    @property
+    def label(self) -> str | None:
+        """The best label; None when it abstained."""
+        return self.labels[0] if self.labels else None
+
+
+def decide(task: str, rules: Rules, ballot: Ballot) -> Prediction:
+    """Applies a task's policy to its ballot.
+
+    Single-label: the margin is the best score less the second. The prediction abstains when the nearest voter is
+    below the similarity floor, when the out-of-scope label won, or when the margin is below the label's floor.
+
+    Multi-label: a label is given when its score reaches its threshold. The margin is how far the clearest given label
+    lies above, or, when none is given, how far the nearest one lies below. When no label is clear of its threshold by
+    its margin floor but one is within it, the prediction abstains: one clear label is an answer, whatever others are
+    in doubt. The benign label is given when nothing else is.
+
+    Args:
+        task: The task's name.
+        rules: Its labels and policy.
+        ballot: The votes.
+
+    Returns:
+        The prediction, without versions.
+    """
+    if not ballot.neighbors:
+        return abstain(task, rules, AbstentionReason.NO_EXAMPLES, ballot)
+    if rules.multi_label:
+        labels, margin, best, ambiguous = _several(rules, ballot)
+    else:
+        labels, margin, best, ambiguous = _one(rules, ballot)
+    reason = None
+    if ballot.neighbors[0].similarity < rules.policy.similarity_floor:
+        reason = AbstentionReason.TOO_FAR
+    elif rules.out_of_scope_label and best == rules.out_of_scope_label:
+        reason = AbstentionReason.OUT_OF_SCOPE
+    elif ambiguous:
+        reason = AbstentionReason.AMBIGUOUS
+    deciding = ballot.nearest_with(best)
+    return Prediction(
+        task=task,
+        labels=() if reason else labels,
+        abstention_reason=reason,
+        score=ballot.scores[best],
+        margin=margin,
+        scores=ballot.scores,
+        action=rules.policy.action(ballot.scores, abstained=reason is not None),
+        neighbors=ballot.neighbors,
+        decided_by_window=deciding.window if deciding else 0,
+        top_similarity=ballot.neighbors[0].similarity,
+    )
+
+
+def abstain(task: str, rules: Rules, reason: AbstentionReason, ballot: Ballot | None = None) -> Prediction:
+    """A prediction that says nothing, because there was nothing to ask or nobody to answer."""
+    scores = ballot.scores if ballot else dict.fromkeys(sorted(rules.labels), 0.0)
+    return Prediction(
+        task=task,
+        labels=(),
+        abstention_reason=reason,
+        score=0.0,
+        margin=0.0,
+        scores=scores,
+        action=rules.policy.action(scores, abstained=True),
+        neighbors=ballot.neighbors if ballot else (),
+    )
+
+
+def _one(rules: Rules, ballot: Ballot) -> tuple[tuple[str, ...], float, str, bool]:
+    ranked = list(ballot.scores)
+    best = ranked[0]
+    second = ballot.scores[ranked[1]] if len(ranked) > 1 else 0.0
+    margin = ballot.scores[best] - second
+    return (best,), margin, best, margin < rules.policy.margin_floor_of(best)
+
+
+def _several(rules: Rules, ballot: Ballot) -> tuple[tuple[str, ...], float, str, bool]:
+    policy = rules.policy
+    asked = [label for label in ballot.scores if label != rules.benign_label]
+    above = {label: ballot.scores[label] - policy.score_threshold_of(label) for label in asked}
+    given = tuple(label for label in asked if above[label] >= 0)
+    if given:
+        clearest = max(above[label] for label in given)
+        ambiguous = all(above[label] < policy.margin_floor_of(label) for label in given)
+        return given, clearest, given[0], ambiguous
+    ambiguous = any(-above[label] < policy.margin_floor_of(label) for label in asked)
+    benign = (rules.benign_label,) if rules.benign_label else ()
+    best = rules.benign_label or next(iter(ballot.scores))
+    return benign, min((-lack for lack in above.values()), default=1.0), best, ambiguous
