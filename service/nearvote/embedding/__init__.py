@@ -1,0 +1,1 @@
+"""From text to vectors: models, encoders, and the batching of texts that arrive together."""

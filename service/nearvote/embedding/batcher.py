@@ -1,0 +1,164 @@
+"""Micro-batching: what is waiting goes to the encoder together; what comes to an idle encoder goes at once."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from nearvote.embedding.encoder import Encoder, Matrix, Tokens
+
+# Padded tokens a batch. On two cores a batch of this size takes about 80 ms; throughput is flat from a quarter of it.
+MAX_BATCH_TOKENS = 1024
+# How much of the queue is looked at for windows of like length.
+LOOKAHEAD = 256
+
+
+@dataclass(slots=True)
+class _Waiting:
+    window: Tokens
+    done: asyncio.Future["_Encoded"]
+    since: float = field(default_factory=time.perf_counter)
+
+
+@dataclass(frozen=True, slots=True)
+class _Encoded:
+    vector: Matrix  # (dimension,)
+    started: float
+    finished: float
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedWindows:
+    """Vectors of windows, and what they waited for.
+
+    Attributes:
+        vectors: (n, dimension) float32, rows of length 1.
+        queue_seconds: From the call until the encoder took the first of them.
+        embed_seconds: From then until the last of them was done.
+    """
+
+    vectors: Matrix
+    queue_seconds: float
+    embed_seconds: float
+
+
+class Batcher:
+    """One queue before one encoder.
+
+    The oldest window always goes next, so nobody starves; those of like length that wait behind it go with it, since a
+    batch costs as much as its longest window times their number.
+
+    Args:
+        encoder: Runs in a thread of its own.
+        max_batch_tokens: Windows times longest window of a batch, at most; a window above it goes alone.
+    """
+
+    def __init__(self, encoder: Encoder, max_batch_tokens: int = MAX_BATCH_TOKENS) -> None:
+        self._encoder = encoder
+        self._max_batch_tokens = max_batch_tokens
+        self._queue: deque[_Waiting] = deque()
+        self._arrived = asyncio.Event()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="encoder")
+        self._loop: asyncio.Task[None] | None = None
+
+    @property
+    def depth(self) -> int:
+        """Windows that wait."""
+        return len(self._queue)
+
+    async def encode(self, windows: Sequence[Tokens]) -> EncodedWindows:
+        """Encodes windows together with whatever else waits.
+
+        Args:
+            windows: Token ids, 1 to the encoder's `window_tokens` each.
+
+        Returns:
+            Their vectors, in the order given.
+
+        Raises:
+            RuntimeError: The batcher is closed.
+        """
+        if not windows:
+            return EncodedWindows(np.empty((0, self._encoder.spec.dimension), dtype=np.float32), 0.0, 0.0)
+        if self._loop is None:
+            self._loop = asyncio.create_task(self._run(), name="batcher")
+        if self._loop.done():
+            raise RuntimeError("the batcher is closed")
+        loop = asyncio.get_running_loop()
+        waiting = [_Waiting(window, loop.create_future()) for window in windows]
+        self._queue.extend(waiting)
+        self._arrived.set()
+        try:
+            encoded = await asyncio.gather(*(item.done for item in waiting))
+        except BaseException:
+            for item in waiting:  # whoever is gone is not encoded
+                item.done.cancel()
+            raise
+        started = min(item.started for item in encoded)
+        return EncodedWindows(
+            np.stack([item.vector for item in encoded]),
+            started - waiting[0].since,
+            max(item.finished for item in encoded) - started,
+        )
+
+    async def close(self) -> None:
+        """Stops; whoever waits is cancelled."""
+        if self._loop is not None:
+            self._loop.cancel()
+            await asyncio.gather(self._loop, return_exceptions=True)
+        for item in self._queue:
+            item.done.cancel()
+        self._queue.clear()
+        self._thread.shutdown(wait=True)
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._arrived.wait()
+            batch = self._take()
+            if not batch:
+                self._arrived.clear()
+                continue
+            started = time.perf_counter()
+            try:
+                vectors = await loop.run_in_executor(
+                    self._thread, self._encoder.encode, [item.window for item in batch]
+                )
+            except asyncio.CancelledError:
+                for item in batch:
+                    item.done.cancel()
+                raise
+            except Exception as error:  # noqa: BLE001 - it belongs to those who asked, not to the loop
+                for item in batch:
+                    if not item.done.done():
+                        item.done.set_exception(error)
+                continue
+            finished = time.perf_counter()
+            for item, vector in zip(batch, vectors, strict=True):
+                if not item.done.done():
+                    item.done.set_result(_Encoded(vector, started, finished))
+
+    def _take(self) -> list[_Waiting]:
+        """Takes the oldest window out of the queue, and those nearest to it in length as far as the budget goes."""
+        while self._queue and self._queue[0].done.done():
+            self._queue.popleft()
+        if not self._queue:
+            return []
+        oldest = self._queue[0]
+        ahead = [item for item in list(self._queue)[:LOOKAHEAD] if not item.done.done()]
+        ahead.sort(key=lambda item: abs(len(item.window) - len(oldest.window)))  # stable: the older of equals first
+        batch: list[_Waiting] = []
+        longest = 0
+        for item in ahead:
+            grown = max(longest, len(item.window))
+            if batch and grown * (len(batch) + 1) > self._max_batch_tokens:
+                break
+            longest = grown
+            batch.append(item)
+        taken = {id(item) for item in batch}
+        self._queue = deque(item for item in self._queue if id(item) not in taken and not item.done.done())
+        return batch

@@ -1,0 +1,82 @@
+"""A text's vectors: cleaned, cut into windows, encoded."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nearvote.embedding.batcher import Batcher
+from nearvote.embedding.encoder import Encoder, EncoderSpec, Matrix, Tokens
+from nearvote.text.clean import clean
+from nearvote.text.windows import window_spans
+
+# Windows of a long text share an eighth of their tokens, so that no sentence of usual length is only ever seen cut.
+_OVERLAP_SHARE = 8
+
+# Below this many characters, cleaning and tokenizing take less time than handing them to a thread.
+_INLINE_CHARACTERS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedTexts:
+    """Vectors of texts.
+
+    Attributes:
+        windows: For each text (windows, dimension) float32, rows of length 1; no rows for a text with nothing to read.
+        clean_seconds: Spent on cleaning, tokenizing and cutting.
+        queue_seconds: Waited for the encoder.
+        embed_seconds: Spent in the encoder.
+    """
+
+    windows: list[Matrix]
+    clean_seconds: float
+    queue_seconds: float
+    embed_seconds: float
+
+
+class Embedder:
+    """The way from text to vectors, for messages and examples alike."""
+
+    def __init__(self, encoder: Encoder, batcher: Batcher) -> None:
+        self._encoder = encoder
+        self._batcher = batcher
+
+    @property
+    def spec(self) -> EncoderSpec:
+        """The encoder's."""
+        return self._encoder.spec
+
+    async def embed(self, texts: Sequence[str]) -> EmbeddedTexts:
+        """Embeds texts of any length; nothing is cut off.
+
+        Args:
+            texts: Any texts.
+
+        Returns:
+            Their vectors, in the order given.
+        """
+        began = time.perf_counter()
+        if sum(map(len, texts)) > _INLINE_CHARACTERS:
+            cut = await asyncio.to_thread(self._cut, texts)
+        else:
+            cut = self._cut(texts)
+        clean_seconds = time.perf_counter() - began
+        encoded = await self._batcher.encode([window for windows in cut for window in windows])
+        by_text = []
+        start = 0
+        for windows in cut:
+            by_text.append(encoded.vectors[start : start + len(windows)])
+            start += len(windows)
+        return EmbeddedTexts(by_text, clean_seconds, encoded.queue_seconds, encoded.embed_seconds)
+
+    def unreadable(self, texts: Sequence[str]) -> list[int]:
+        """Which of the texts, by their place, have nothing to read. Embeds none of them."""
+        return [i for i, windows in enumerate(self._cut(texts)) if not windows]
+
+    def _cut(self, texts: Sequence[str]) -> list[list[Tokens]]:
+        size = self._encoder.window_tokens
+        tokenized = self._encoder.tokenize([clean(text) for text in texts])
+        return [
+            [tokens[start:end] for start, end in window_spans(len(tokens), size, size // _OVERLAP_SHARE)]
+            for tokens in tokenized
+        ]

@@ -1,0 +1,78 @@
+"""What an encoder is."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Tokens = npt.NDArray[np.int32]  # (n,) token ids of one text or window, without the model's special tokens
+Matrix = npt.NDArray[np.float32]  # (n, dimension), rows of length 1
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderSpec:
+    """What makes two vectors comparable, and what computes them.
+
+    Attributes:
+        model: Hub id, folder name, or `hashing`.
+        revision: SHA-256 of the weights, in hexadecimal.
+        dimension: Length of a vector.
+        pooling: How token vectors become one.
+        max_tokens: Longest input in tokens, special tokens included.
+        engine: What computes it; not part of its identity.
+    """
+
+    model: str
+    revision: str
+    dimension: int
+    pooling: str
+    max_tokens: int
+    engine: str
+
+    @property
+    def key(self) -> str:
+        """16 hexadecimal digits, equal for specs whose vectors may be compared."""
+        identity = f"{self.revision}|{self.dimension}|{self.pooling}|{self.max_tokens}"
+        return hashlib.sha256(identity.encode()).hexdigest()[:16]
+
+
+class Encoder(Protocol):
+    """Turns texts into vectors. Its methods are called from one thread at a time each, and block."""
+
+    @property
+    def spec(self) -> EncoderSpec:
+        """What it is."""
+        ...
+
+    @property
+    def window_tokens(self) -> int:
+        """Tokens that one window can hold, special tokens not counted; 1 or more."""
+        ...
+
+    def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
+        """Token ids of each text, whole, without special tokens; of length 0 for a text without readable tokens."""
+        ...
+
+    def encode(self, windows: Sequence[Tokens]) -> Matrix:
+        """Vectors of windows.
+
+        Args:
+            windows: Token ids of each window, 1 to `window_tokens` long.
+
+        Returns:
+            (len(windows), dimension) float32, rows of length 1, in the order given.
+        """
+        ...
+
+
+# For models that do not say how much they take: what BERT and its kin were trained on.
+DEFAULT_MAX_TOKENS = 512
+
+
+def normalized(vectors: npt.NDArray[np.floating]) -> Matrix:
+    """Scales rows to length 1. (n, dimension) in, (n, dimension) float32 out; rows of zeros stay zero."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.maximum(lengths, np.finfo(np.float32).tiny), dtype=np.float32)

@@ -1,0 +1,90 @@
+"""Serving on a CPU: an exported model in ONNX Runtime. Imports neither torch nor transformers."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+
+from nearvote.embedding.encoder import EncoderSpec, Matrix, Tokens, normalized
+from nearvote.embedding.tokenizer import ModelTokenizer
+from nearvote.errors import ExportMismatch
+
+# What two computations of the same vector may differ by. Measured: 0.999999 for fp32 (tests/unit/test_onnx.py).
+MIN_PROBE_COSINE = 0.9999
+
+# Texts on which an export is checked: short, long, other scripts, odd characters.
+PROBES = (
+    "hello",
+    "Your parcel is held at our depot, please pay the fee.",
+    "¿Dónde está mi pedido? Меня зовут робот. 你好 😀",
+    "a b c d e f g h i j k l m n o p q r s t u v w x y z 0 1 2 3 4 5 6 7 8 9 ! ? . , ; : - _ ( ) [ ]",
+    "the quick brown fox jumps over the lazy dog and runs into the forest, " * 12,
+)
+
+
+class OnnxEncoder:
+    """An exported model.
+
+    Args:
+        folder: An export: `model.onnx`, `tokenizer.json`, `export.json`, `probes.npy`.
+        threads: Threads of one computation, 1 or more.
+
+    Raises:
+        ExportMismatch: The export does not compute what the original did.
+    """
+
+    def __init__(self, folder: Path, threads: int) -> None:
+        meta = json.loads((folder / "export.json").read_text())
+        self.spec = EncoderSpec(**meta["spec"], engine="onnx-cpu")
+        self._tokenizer = ModelTokenizer(folder / "tokenizer.json", meta["pad_id"])
+        self.window_tokens = self.spec.max_tokens - self._tokenizer.special_tokens
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+        # Spinning threads wait for work by burning the cores that RPC and search need.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 3
+        try:
+            self._session = ort.InferenceSession(folder / "model.onnx", options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # the runtime's own exceptions have no common base
+            raise ExportMismatch(f"{folder} can't be loaded: {error}") from error
+        self._check(np.load(folder / "probes.npy", allow_pickle=False))
+
+    def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
+        """Token ids of each text, whole, without special tokens."""
+        return self._tokenizer.tokenize(texts)
+
+    def encode(self, windows: Sequence[Tokens]) -> Matrix:
+        """(n, dimension) float32, rows of length 1."""
+        if not windows:
+            return np.empty((0, self.spec.dimension), dtype=np.float32)
+        ids, mask = self._tokenizer.pad(windows)
+        (vectors,) = self._session.run(None, {"input_ids": ids, "attention_mask": mask})
+        return normalized(vectors)
+
+    def _check(self, expected: Matrix) -> None:
+        actual = encode_probes(self)
+        worst = float((actual * expected).sum(axis=1).min()) if actual.shape == expected.shape else -1.0
+        # Not `worst < MIN`: a NaN must not pass.
+        if not worst >= MIN_PROBE_COSINE:
+            raise ExportMismatch(f"the exported model is off: cosine {worst:.6f} to the original on a probe text")
+
+
+def encode_probes(encoder: OnnxEncoder) -> Matrix:
+    """Vectors of the probe texts' first windows, (number of probes, dimension)."""
+    windows = [tokens[: encoder.window_tokens] for tokens in encoder.tokenize(PROBES)]
+    return np.concatenate([encoder.encode([window]) for window in windows])
+
+
+def usable_cores() -> int:
+    """Cores that this process may use: its affinity, or its control group's quota where that is less."""
+    cores = len(os.sched_getaffinity(0))
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return cores
+    return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))

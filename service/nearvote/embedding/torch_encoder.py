@@ -1,0 +1,88 @@
+"""Serving by sentence-transformers: on CUDA, and for models that can't be exported."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sentence_transformers import SentenceTransformer
+
+from nearvote.embedding.encoder import DEFAULT_MAX_TOKENS, EncoderSpec, Matrix, Tokens, normalized
+from nearvote.embedding.models import ModelFiles
+from nearvote.embedding.tokenizer import ModelTokenizer
+
+
+class TorchEncoder:
+    """A sentence-transformers model as it is.
+
+    Args:
+        files: The model.
+        device: `cuda` or `cpu`.
+        folder: Where to keep its tokenizer.
+    """
+
+    def __init__(self, files: ModelFiles, device: str, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._model = load_original(files, device)
+        self._tokenizer = ModelTokenizer(folder / "tokenizer.json", save_tokenizer(self._model, files, folder))
+        probe = self._model.encode(["hello"], show_progress_bar=False)
+        self.spec = EncoderSpec(
+            model=files.name,
+            revision=files.revision,
+            dimension=probe.shape[1],
+            pooling=pooling_of(self._model),
+            max_tokens=self._model.max_seq_length or DEFAULT_MAX_TOKENS,
+            engine=f"torch-{device}",
+        )
+        self.window_tokens = self.spec.max_tokens - self._tokenizer.special_tokens
+
+    def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
+        """Token ids of each text, whole, without special tokens."""
+        return self._tokenizer.tokenize(texts)
+
+    def encode(self, windows: Sequence[Tokens]) -> Matrix:
+        """(n, dimension) float32, rows of length 1."""
+        if not windows:
+            return np.empty((0, self.spec.dimension), dtype=np.float32)
+        ids, mask = self._tokenizer.pad(windows)
+        device = self._model.device
+        with torch.inference_mode():
+            features = self._model(
+                {
+                    "input_ids": torch.from_numpy(ids).to(device),
+                    "attention_mask": torch.from_numpy(mask).to(device),
+                }
+            )
+        return normalized(features["sentence_embedding"].float().cpu().numpy())
+
+
+def load_original(files: ModelFiles, device: str) -> SentenceTransformer:
+    """Loads a model with sentence-transformers, from its folder alone: no network, no code that came with it."""
+    model = SentenceTransformer(str(files.folder), device=device, local_files_only=True, trust_remote_code=False)
+    return model.eval()
+
+
+def pooling_of(model: SentenceTransformer) -> str:
+    """How the model makes one vector of its tokens' vectors: `mean`, `cls`, ...; empty when it does not say."""
+    for module in model:
+        mode = getattr(module, "pooling_mode", None) or getattr(module, "get_pooling_mode_str", None)
+        if mode is not None:
+            return str(mode() if callable(mode) else mode)
+    return ""
+
+
+def save_tokenizer(model: SentenceTransformer, files: ModelFiles, folder: Path) -> int:
+    """Writes the model's `tokenizer.json` to a folder.
+
+    Returns:
+        The id that fills batches up.
+    """
+    tokenizer: Any = model.tokenizer
+    path = folder / "tokenizer.json"
+    original = files.folder / "tokenizer.json"
+    if original.is_file():
+        path.write_bytes(original.read_bytes())
+    else:  # an older model with a vocabulary only; its fast tokenizer was built while loading
+        tokenizer.backend_tokenizer.save(str(path))
+    return int(tokenizer.pad_token_id or 0)
