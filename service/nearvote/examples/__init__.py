@@ -1,0 +1,1 @@
+"""The labelled examples, and the store that keeps and searches them."""

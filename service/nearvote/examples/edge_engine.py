@@ -1,0 +1,201 @@
+"""Qdrant Edge: Qdrant's own engine in this process, its files in a folder.
+
+It never lets other threads run while it works, so its calls are made from the event loop itself: a thread would only
+add a hand-over. Between the parts of a long piece of work the loop gets its turn.
+"""
+
+import asyncio
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import qdrant_edge as edge
+
+from nearvote.errors import StoreLocked, StoreUnavailable
+from nearvote.examples.engine import Found, Match, NearestQuery, Payload, Point, Schema
+
+_T = TypeVar("_T")
+
+# Points written, and queries run, before others get their turn: a few milliseconds of work.
+_WRITE_PART = 64
+_QUERY_PART = 16
+
+
+class EdgeEngine:
+    """Collections as folders, each one shard of Qdrant Edge.
+
+    Args:
+        folder: Where the data is; created when there is none.
+
+    Raises:
+        StoreLocked: Another process has the folder open.
+    """
+
+    kind: Literal["edge", "server"] = "edge"
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock = _lock(folder)
+        self._folder = folder / "collections"
+        self._folder.mkdir(exist_ok=True)
+        self._shards: dict[str, edge.EdgeShard] = {}
+        try:
+            for path in sorted(self._folder.iterdir()):
+                if path.suffix == ".new":  # a creation that was cut short
+                    shutil.rmtree(path)
+                else:
+                    self._shards[path.name] = edge.EdgeShard.load(str(path))
+        except Exception as error:
+            self._close()
+            raise StoreUnavailable(
+                f"the data in {folder} can't be opened: {error}; restore it from a backup, or name another folder"
+            ) from error
+
+    async def collections(self) -> set[str]:
+        """Names of the collections."""
+        return set(self._shards)
+
+    async def create_collection(self, name: str, schema: Schema) -> None:
+        """Creates a collection, if there is none of this name. It appears whole or not at all."""
+        if name in self._shards:
+            return
+        draft = self._folder / f"{name}.new"
+        vectors = {
+            vector: edge.EdgeVectorParams(dimension, edge.Distance.Cosine) for vector, dimension in schema.dense.items()
+        }
+        # Edge wants at least one vector field; a sparse one that stays empty costs nothing.
+        config = edge.EdgeConfig(
+            vectors=vectors or None, sparse_vectors=None if vectors else {"none": edge.EdgeSparseVectorParams()}
+        )
+        shard = _call(edge.EdgeShard.create, str(draft), config)
+        index = edge.UpdateOperation.create_field_index
+        _call(shard.update, index(schema.tenant, edge.KeywordIndexParams(is_tenant=True)))
+        for field in schema.keywords:
+            _call(shard.update, index(field, edge.PayloadSchemaType.Keyword))
+        for field in schema.integers:
+            _call(shard.update, index(field, edge.PayloadSchemaType.Integer))
+        _call(shard.flush)
+        _call(shard.close)
+        draft.rename(self._folder / name)
+        self._shards[name] = _call(edge.EdgeShard.load, str(self._folder / name))
+
+    async def drop_collection(self, name: str) -> None:
+        """Deletes a collection, if there is one of this name."""
+        shard = self._shards.pop(name, None)
+        if shard is not None:
+            _call(shard.close)
+            shutil.rmtree(self._folder / name)
+
+    async def upsert(self, collection: str, points: Sequence[Point]) -> None:
+        """Adds points, replacing those of the same id."""
+        shard = self._shards[collection]
+        for start in range(0, len(points), _WRITE_PART):
+            part = [
+                edge.Point(point.id, dict(point.vectors), point.payload)
+                for point in points[start : start + _WRITE_PART]
+            ]
+            _call(shard.update, edge.UpdateOperation.upsert_points(part))
+            await asyncio.sleep(0)
+
+    async def set_payload(self, collection: str, match: Match, payload: Payload) -> None:
+        """Sets payload fields of all points that match."""
+        operation = edge.UpdateOperation.set_payload_by_filter(_filter(match), payload)
+        _call(self._shards[collection].update, operation)
+
+    async def delete(self, collection: str, match: Match) -> None:
+        """Deletes all points that match."""
+        _call(self._shards[collection].update, edge.UpdateOperation.delete_points_by_filter(_filter(match)))
+
+    async def nearest(self, collection: str, queries: Sequence[NearestQuery]) -> list[list[Found]]:
+        """The points nearest to each query."""
+        shard = self._shards[collection]
+        found: list[list[Found]] = []
+        for start in range(0, len(queries), _QUERY_PART):
+            if start:
+                await asyncio.sleep(0)
+            request = edge.QueryBatchRequest(
+                [
+                    edge.QueryRequest(
+                        query=edge.Query.Nearest(query.vector, using=query.using),
+                        filter=_filter(query.match),
+                        limit=query.limit,
+                        with_payload=list(query.fields),
+                    )
+                    for query in queries[start : start + _QUERY_PART]
+                ]
+            )
+            found += [
+                [Found(str(point.id), point.payload or {}, point.score) for point in points]
+                for points in _call(shard.query_batch, request)
+            ]
+        return found
+
+    async def retrieve(self, collection: str, ids: Sequence[str], fields: tuple[str, ...] | None) -> list[Found]:
+        """The points of these ids."""
+        with_payload = True if fields is None else list(fields)
+        records = _call(self._shards[collection].retrieve, list(ids), with_payload, False)  # noqa: FBT003
+        return [Found(str(record.id), record.payload or {}) for record in records]
+
+    async def scroll(
+        self, collection: str, match: Match, limit: int, from_id: str | None
+    ) -> tuple[list[Found], str | None]:
+        """Up to `limit` points that match, by id."""
+        request = edge.ScrollRequest(offset=from_id, limit=limit, filter=_filter(match), with_payload=True)
+        records, following = _call(self._shards[collection].scroll, request)
+        return [Found(str(record.id), record.payload or {}) for record in records], (
+            None if following is None else str(following)
+        )
+
+    async def count(self, collection: str, match: Match) -> int:
+        """How many points match."""
+        return _call(self._shards[collection].count, edge.CountRequest(exact=True, filter=_filter(match)))
+
+    async def facet(self, collection: str, key: str, match: Match, limit: int) -> dict[str, int]:
+        """How many of the points that match have each value of a field."""
+        request = edge.FacetRequest(key, limit=limit, exact=True, filter=_filter(match))
+        return {str(hit.value): hit.count for hit in _call(self._shards[collection].facet, request)}
+
+    async def ping(self) -> None:
+        """Returns when the engine answers."""
+        for shard in self._shards.values():
+            _call(shard.info)
+
+    async def close(self) -> None:
+        """Writes everything out and lets the folder go."""
+        self._close()
+
+    def _close(self) -> None:
+        for shard in self._shards.values():
+            shard.close()
+        self._shards.clear()
+        os.close(self._lock)
+
+
+def _lock(folder: Path) -> int:
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        holder = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
+        os.close(descriptor)
+        raise StoreLocked(
+            f"the data folder {folder} is open in another process (pid {holder}): stop it, name another folder with "
+            "--data-dir, or let several processes share a Qdrant server (NEARVOTE_QDRANT_URL)"
+        ) from error
+    os.truncate(descriptor, 0)
+    os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+    return descriptor
+
+
+def _call(operation: Callable[..., _T], *arguments: object) -> _T:
+    try:
+        return operation(*arguments)
+    except Exception as error:  # Edge raises plain Exception for everything
+        raise StoreUnavailable("the embedded store failed; its own words are in the service's log") from error
+
+
+def _filter(match: Match) -> edge.Filter:
+    return edge.Filter(must=[edge.FieldCondition(key, match=edge.MatchValue(value)) for key, value in match.items()])

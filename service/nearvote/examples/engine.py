@@ -1,0 +1,114 @@
+"""The few operations of Qdrant that nearvote needs, the same for an engine in the process and for a server."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+Payload = dict[str, Any]
+Match = Mapping[str, str | int]  # payload fields and the values they must have; a list matches when it has the value
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A point to be stored: a UUID, its named vectors, its payload."""
+
+    id: str
+    payload: Payload
+    vectors: Mapping[str, list[float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A point that was found, its payload cut to the fields asked for; a score only from a search."""
+
+    id: str
+    payload: Payload
+    score: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class NearestQuery:
+    """A search for the nearest vectors among the points that match."""
+
+    vector: list[float]
+    using: str
+    match: Match
+    limit: int
+    fields: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """How a collection is laid out.
+
+    Attributes:
+        dense: Dimension of each named dense vector; compared by cosine.
+        tenant: Keyword field by which points are laid out together.
+        keywords: Further keyword fields with an index.
+        integers: Integer fields with an index.
+    """
+
+    dense: Mapping[str, int]
+    tenant: str
+    keywords: tuple[str, ...]
+    integers: tuple[str, ...] = ()
+
+
+class Engine(Protocol):
+    """Qdrant. All methods raise StoreUnavailable when it does not answer; writes are durable when they return."""
+
+    kind: Literal["edge", "server"]
+
+    async def collections(self) -> set[str]:
+        """Names of the collections."""
+        ...
+
+    async def create_collection(self, name: str, schema: Schema) -> None:
+        """Creates a collection, if there is none of this name."""
+        ...
+
+    async def drop_collection(self, name: str) -> None:
+        """Deletes a collection, if there is one of this name."""
+        ...
+
+    async def upsert(self, collection: str, points: Sequence[Point]) -> None:
+        """Adds points, replacing those of the same id."""
+        ...
+
+    async def set_payload(self, collection: str, match: Match, payload: Payload) -> None:
+        """Sets payload fields of all points that match; other fields stay."""
+        ...
+
+    async def delete(self, collection: str, match: Match) -> None:
+        """Deletes all points that match."""
+        ...
+
+    async def nearest(self, collection: str, queries: Sequence[NearestQuery]) -> list[list[Found]]:
+        """The points nearest to each query, nearest first."""
+        ...
+
+    async def retrieve(self, collection: str, ids: Sequence[str], fields: tuple[str, ...] | None) -> list[Found]:
+        """The points of these ids, those there are; all fields when `fields` is None."""
+        ...
+
+    async def scroll(
+        self, collection: str, match: Match, limit: int, from_id: str | None
+    ) -> tuple[list[Found], str | None]:
+        """Up to `limit` points that match, by id, beginning with `from_id`; and the id to go on from."""
+        ...
+
+    async def count(self, collection: str, match: Match) -> int:
+        """How many points match."""
+        ...
+
+    async def facet(self, collection: str, key: str, match: Match, limit: int) -> dict[str, int]:
+        """How many of the points that match have each value of a keyword field, for up to `limit` values."""
+        ...
+
+    async def ping(self) -> None:
+        """Returns when the engine answers."""
+        ...
+
+    async def close(self) -> None:
+        """Lets go of what it holds. The engine is not used afterwards."""
+        ...

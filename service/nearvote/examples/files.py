@@ -1,0 +1,128 @@
+"""Files of examples: JSON Lines, or CSV with a header.
+
+A JSON line is an object with `text` and `labels` (a list) or `label` (a string), and optionally `task`, `weight` and
+`source`. A CSV file has columns of the same names; several labels in one cell are separated by `|`.
+"""
+
+import csv
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from nearvote.errors import InvalidExample, NearvoteError
+from nearvote.examples.example import Draft, Example
+
+_FIELDS = frozenset({"text", "label", "labels", "task", "weight", "source"})
+# What an export has and an import does not need.
+_EXPORTED = frozenset({"id", "created_us", "updated_us"})
+
+
+class ExampleFile:
+    """Reads examples, line by line, keeping none.
+
+    Args:
+        lines: The file's lines, as bytes.
+        task: The task of examples that name none.
+        is_csv: The file is CSV, not JSON Lines.
+    """
+
+    def __init__(self, lines: Iterable[bytes], task: str = "", *, is_csv: bool = False) -> None:
+        self._lines = lines
+        self._task = task
+        self._is_csv = is_csv
+        self.ignored_fields: set[str] = set()
+        """Names of fields that were met and mean nothing here."""
+
+    def __iter__(self) -> Iterator[tuple[int, Draft | NearvoteError]]:
+        """Line number, from 1, with the example that stands there or what is wrong with it; blank lines are skipped."""
+        for number, record in self._csv_records() if self._is_csv else self._json_records():
+            if isinstance(record, NearvoteError):
+                yield number, record
+                continue
+            try:
+                yield number, self._draft(record)
+            except NearvoteError as error:
+                yield number, error
+
+    def _json_records(self) -> Iterator[tuple[int, Any]]:
+        for number, line in enumerate(self._lines, 1):
+            try:
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
+                if text:
+                    yield number, json.loads(text)
+            except UnicodeDecodeError as error:
+                yield number, InvalidExample(f"byte {error.start + 1} is not UTF-8: save the file as UTF-8")
+            except (json.JSONDecodeError, RecursionError) as error:
+                where = f" at column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
+                yield number, InvalidExample(f"this is not a JSON object{where}")
+
+    def _csv_records(self) -> Iterator[tuple[int, Any]]:
+        reader = csv.DictReader(_decoded(self._lines))
+        while True:
+            try:
+                record = next(reader)
+            except StopIteration:
+                return
+            except (csv.Error, UnicodeDecodeError) as error:
+                yield reader.line_num, InvalidExample(f"this is not a line of CSV in UTF-8: {type(error).__name__}")
+                if isinstance(error, UnicodeDecodeError):
+                    return  # the decoder does not go on after it
+                continue
+            cells = {key: value for key, value in record.items() if key is not None and value}
+            if "label" in cells:
+                cells["labels"] = cells.pop("label").split("|")
+            elif "labels" in cells:
+                cells["labels"] = cells["labels"].split("|")
+            if "weight" in cells:
+                try:
+                    cells["weight"] = float(cells["weight"])
+                except ValueError:
+                    yield reader.line_num, InvalidExample("weight is not a number", field="weight")
+                    continue
+            yield reader.line_num, cells
+
+    def _draft(self, record: Any) -> Draft:
+        if not isinstance(record, dict):
+            raise InvalidExample("this is not a JSON object")
+        self.ignored_fields |= record.keys() - _FIELDS - _EXPORTED
+        labels = record.get("labels", [record["label"]] if "label" in record else [])
+        text, task = record.get("text"), record.get("task", self._task)
+        weight, source = record.get("weight", 1.0), record.get("source", "")
+        if not isinstance(text, str):
+            raise InvalidExample("text is missing, or not a string", field="text")
+        if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+            raise InvalidExample("labels is not a list of strings", field="labels")
+        if not isinstance(task, str) or not task:
+            raise InvalidExample("task is missing: name it in the file, or with --task", field="task")
+        if isinstance(weight, bool) or not isinstance(weight, int | float):
+            raise InvalidExample("weight is not a number", field="weight")
+        if not isinstance(source, str):
+            raise InvalidExample("source is not a string", field="source")
+        # JSON can spell half of a surrogate pair, which UTF-8 can't.
+        return Draft(task, _encodable(text), tuple(map(_encodable, labels)), float(weight), _encodable(source))
+
+
+def example_to_line(example: Example) -> str:
+    """An example as a JSON line, as `ExampleFile` reads it."""
+    return json.dumps(
+        {
+            "text": example.text,
+            "labels": list(example.labels),
+            "task": example.task,
+            "weight": example.weight,
+            "source": example.source,
+            "id": example.id,
+            "created_us": example.created_us,
+            "updated_us": example.updated_us,
+        },
+        ensure_ascii=False,
+    )
+
+
+def _encodable(text: str) -> str:
+    return text.encode(errors="replace").decode()
+
+
+def _decoded(lines: Iterable[bytes]) -> Iterator[str]:
+    for number, line in enumerate(lines, 1):
+        yield line.decode("utf-8-sig" if number == 1 else "utf-8")

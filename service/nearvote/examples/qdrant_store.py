@@ -1,0 +1,295 @@
+"""Examples and documents as points of Qdrant: one layout, whichever engine keeps it.
+
+A collection holds the examples of one vector space, a point for each window of an example: the first window's id is
+the example's own, so that an example is read by id; the others' are derived from it. A second collection, without
+vectors, holds documents: tasks, versions, and which collection of examples is the active one.
+"""
+
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from nearvote.errors import EncoderMismatch
+from nearvote.examples.engine import Engine, Found, Match, NearestQuery, Point, Schema
+from nearvote.examples.example import Example, point_id
+from nearvote.examples.store import EmbeddedExample, Page, SearchQuery, VectorSpace
+from nearvote.voting.ballot import ClassSizes
+from nearvote.voting.neighbor import Neighbor, View, nearest_first
+
+STATE_COLLECTION = "nearvote_state"
+_STATE_SCHEMA = Schema(dense={}, tenant="tenant", keywords=("kind",))
+_DOCUMENT_NAMESPACE = uuid.UUID("0b1a3f86-5a5e-4a55-8d0e-1f6a3c1a9c02")
+_SPACE = ("space", "", "active")  # kind, tenant and name of the document that names the active collection
+
+_SEARCHED_FIELDS = ("example_id", "labels", "weight", "source")
+_MAX_FACETS = 10_000
+_SCROLL_PAGE = 1_000
+
+
+class QdrantStore:
+    """An ExampleStore and a DocumentStore in Qdrant. `open_store` makes one.
+
+    Args:
+        engine: Edge or a server.
+        collection: The examples' collection.
+    """
+
+    def __init__(self, engine: Engine, collection: str) -> None:
+        self._engine = engine
+        self._collection = collection
+
+    @property
+    def kind(self) -> str:
+        """`edge` or `server`."""
+        return self._engine.kind
+
+    async def search(self, queries: Sequence[SearchQuery], *, with_text: bool = False) -> list[list[Neighbor]]:
+        """The examples nearest to each query, nearest first, each example once."""
+        results: list[list[Neighbor]] = [[] for _ in queries]
+        limits = [query.limit for query in queries]
+        pending = list(range(len(queries)))
+        while pending:
+            found = await self._engine.nearest(
+                self._collection, [self._nearest_query(queries[i], limits[i]) for i in pending]
+            )
+            again = []
+            for i, points in zip(pending, found, strict=True):
+                results[i] = _neighbors(points, queries[i])
+                # Windows of one example crowded others out: look further.
+                if len(results[i]) < queries[i].limit and len(points) == limits[i]:
+                    limits[i] *= 2
+                    again.append(i)
+            pending = again
+        return await self._with_texts(results) if with_text else results
+
+    async def get(self, tenant: str, task: str, ids: Sequence[str]) -> dict[str, Example]:
+        """The examples of these ids, by id."""
+        if not ids:
+            return {}
+        found = await self._engine.retrieve(self._collection, list(dict.fromkeys(ids)), None)
+        examples = (_example(point) for point in found if point.payload.get("window") == 0)
+        return {example.id: example for example in examples if (example.tenant, example.task) == (tenant, task)}
+
+    async def list_page(
+        self, tenant: str, task: str, *, label: str = "", source: str = "", limit: int = 100, from_id: str | None = None
+    ) -> Page:
+        """Up to `limit` examples in the order of their ids."""
+        match: dict[str, str | int] = {"tenant": tenant, "task": task, "window": 0}
+        if label:
+            match["labels"] = label
+        if source:
+            match["source"] = source
+        found, next_id = await self._engine.scroll(self._collection, match, limit, from_id)
+        return Page([_example(point) for point in found], next_id)
+
+    async def class_sizes(self, tenant: str, task: str) -> ClassSizes:
+        """How many examples the task has, and how many of them have each label."""
+        match: Match = {"tenant": tenant, "task": task, "window": 0}
+        return ClassSizes(
+            await self._engine.count(self._collection, match),
+            await self._engine.facet(self._collection, "labels", match, _MAX_FACETS),
+        )
+
+    async def put(self, examples: Sequence[EmbeddedExample]) -> None:
+        """Adds examples, replacing those of the same id."""
+        points = []
+        for embedded in examples:
+            example = embedded.example
+            for window, vector in enumerate(embedded.vectors.tolist()):
+                payload = {
+                    "tenant": example.tenant,
+                    "task": example.task,
+                    "example_id": example.id,
+                    "window": window,
+                    **_annotations(example),
+                }
+                if window == 0:
+                    payload["text"] = example.text
+                points.append(Point(point_id(example.id, window), payload, {View.MEANING.value: vector}))
+        await self._engine.upsert(self._collection, points)
+
+    async def annotate(self, examples: Sequence[Example]) -> None:
+        """Replaces labels, weight, source and times of stored examples."""
+        for example in examples:
+            await self._engine.set_payload(self._collection, {"example_id": example.id}, _annotations(example))
+
+    async def delete(self, tenant: str, task: str, example_id: str) -> bool:
+        """Deletes an example with all its windows."""
+        match: Match = {"tenant": tenant, "task": task, "example_id": example_id}
+        there = await self._engine.count(self._collection, match) > 0
+        if there:
+            await self._engine.delete(self._collection, match)
+        return there
+
+    async def delete_task(self, tenant: str, task: str) -> int:
+        """Deletes all examples of a task."""
+        count = await self._engine.count(self._collection, {"tenant": tenant, "task": task, "window": 0})
+        await self._engine.delete(self._collection, {"tenant": tenant, "task": task})
+        return count
+
+    async def every_example(self) -> AsyncIterator[list[Example]]:
+        """All examples of all tenants and tasks, page by page."""
+        from_id = None
+        while True:
+            found, from_id = await self._engine.scroll(self._collection, {"window": 0}, _SCROLL_PAGE, from_id)
+            yield [_example(point) for point in found]
+            if from_id is None:
+                return
+
+    async def example_count(self) -> int:
+        """How many examples there are, of all tenants and tasks."""
+        return await self._engine.count(self._collection, {"window": 0})
+
+    async def documents(self, kind: str, tenant: str) -> dict[str, dict[str, Any]]:
+        """All documents of a kind, by name."""
+        documents: dict[str, dict[str, Any]] = {}
+        from_id = None
+        while True:
+            found, from_id = await self._engine.scroll(
+                STATE_COLLECTION, {"kind": kind, "tenant": tenant}, _SCROLL_PAGE, from_id
+            )
+            documents |= {point.payload["name"]: point.payload["body"] for point in found}
+            if from_id is None:
+                return documents
+
+    async def put_document(self, kind: str, tenant: str, name: str, body: Mapping[str, Any]) -> None:
+        """Adds or replaces a document."""
+        payload = {"kind": kind, "tenant": tenant, "name": name, "body": dict(body)}
+        await self._engine.upsert(STATE_COLLECTION, [Point(_document_id(kind, tenant, name), payload)])
+
+    async def delete_document(self, kind: str, tenant: str, name: str) -> None:
+        """Deletes a document, if there is one."""
+        # Not by id: a filter on all three fields is what the engine's interface has, and there is one such point.
+        await self._engine.delete(STATE_COLLECTION, {"kind": kind, "tenant": tenant, "name": name})
+
+    async def ping(self) -> None:
+        """Returns when the store answers."""
+        await self._engine.ping()
+
+    async def close(self) -> None:
+        """Lets go of what the store holds."""
+        await self._engine.close()
+
+    def _nearest_query(self, query: SearchQuery, limit: int) -> NearestQuery:
+        match: dict[str, str | int] = {"tenant": query.tenant, "task": query.task}
+        if query.label:
+            match["labels"] = query.label
+        return NearestQuery(query.vector.tolist(), query.view.value, match, limit, _SEARCHED_FIELDS)
+
+    async def _with_texts(self, results: list[list[Neighbor]]) -> list[list[Neighbor]]:
+        # The text stands with an example's first window, whichever window was found.
+        ids = list(dict.fromkeys(neighbor.example_id for neighbors in results for neighbor in neighbors))
+        if not ids:
+            return results
+        points = await self._engine.retrieve(self._collection, ids, ("text",))
+        texts = {point.id: point.payload.get("text", "") for point in points}
+        return [
+            [replace(neighbor, text=texts.get(neighbor.example_id, "")) for neighbor in neighbors]
+            for neighbors in results
+        ]
+
+
+async def stored_space(engine: Engine) -> VectorSpace | None:
+    """The vector space of the stored examples; None when nothing is stored yet."""
+    if STATE_COLLECTION not in await engine.collections():
+        return None
+    found = await engine.retrieve(STATE_COLLECTION, [_document_id(*_SPACE)], None)
+    return VectorSpace(**found[0].payload["body"]) if found else None
+
+
+async def open_store(engine: Engine, space: VectorSpace) -> QdrantStore:
+    """Opens the store of a vector space; creates it where nothing is stored yet.
+
+    Raises:
+        EncoderMismatch: The stored vectors are of another space.
+    """
+    stored = await stored_space(engine)
+    if stored is None:
+        store = await create_space(engine, space)
+        await activate_space(store, space)
+        return store
+    if stored.key != space.key:
+        raise EncoderMismatch(
+            f"the stored vectors are of {stored.model} ({stored.key}), and this encoder is {space.model} "
+            f"({space.key}): start with the former, or embed the examples again with "
+            f"`nearvote reindex --model {space.model}`, while the service is stopped"
+        )
+    return QdrantStore(engine, _collection_of(space))
+
+
+async def create_space(engine: Engine, space: VectorSpace) -> QdrantStore:
+    """A store for a vector space, beside the active one."""
+    await engine.create_collection(STATE_COLLECTION, _STATE_SCHEMA)
+    schema = Schema(
+        dense={View.MEANING.value: space.dimension},
+        tenant="tenant",
+        keywords=("task", "labels", "source", "example_id"),
+        integers=("window",),
+    )
+    await engine.create_collection(_collection_of(space), schema)
+    return QdrantStore(engine, _collection_of(space))
+
+
+async def activate_space(store: QdrantStore, space: VectorSpace) -> None:
+    """Makes a vector space the one that is served from the next start on. One write: the old one or the new one."""
+    body = {"key": space.key, "dimension": space.dimension, "model": space.model}
+    await store.put_document(*_SPACE, body)
+
+
+async def drop_space(engine: Engine, space: VectorSpace) -> None:
+    """Deletes a vector space's examples."""
+    await engine.drop_collection(_collection_of(space))
+
+
+def _collection_of(space: VectorSpace) -> str:
+    return f"nearvote_examples_{space.key}"
+
+
+def _document_id(kind: str, tenant: str, name: str) -> str:
+    return str(uuid.uuid5(_DOCUMENT_NAMESPACE, f"{kind}\n{tenant}\n{name}"))
+
+
+def _annotations(example: Example) -> dict[str, Any]:
+    return {
+        "labels": list(example.labels),
+        "weight": example.weight,
+        "source": example.source,
+        "created_us": example.created_us,
+        "updated_us": example.updated_us,
+    }
+
+
+def _example(point: Found) -> Example:
+    payload = point.payload
+    return Example(
+        id=point.id,
+        tenant=payload["tenant"],
+        task=payload["task"],
+        text=payload["text"],
+        labels=tuple(payload["labels"]),
+        weight=payload["weight"],
+        source=payload["source"],
+        created_us=payload["created_us"],
+        updated_us=payload["updated_us"],
+    )
+
+
+def _neighbors(points: Sequence[Found], query: SearchQuery) -> list[Neighbor]:
+    nearest: dict[str, Neighbor] = {}
+    for point in points:  # nearest first: an example's first point is its nearest window
+        payload = point.payload
+        nearest.setdefault(
+            payload["example_id"],
+            Neighbor(
+                example_id=payload["example_id"],
+                labels=tuple(payload["labels"]),
+                # Rounding puts the cosine of equal vectors a little above 1.
+                similarity=min(1.0, max(-1.0, point.score)),
+                example_weight=payload["weight"],
+                view=query.view,
+                window=query.window,
+                source=payload["source"],
+            ),
+        )
+    return nearest_first(list(nearest.values()))[: query.limit]

@@ -1,0 +1,1 @@
+"""Tasks: the questions asked of messages."""

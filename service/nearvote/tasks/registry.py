@@ -1,0 +1,223 @@
+"""The tasks of each tenant, kept as documents in the store, so that any number of replicas see the same."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from nearvote.errors import LabelInUse, LimitReached, TaskChanged, TaskExists, TaskNotEmpty, TaskNotFound
+from nearvote.limits import Limits
+from nearvote.tasks.document import task_from_document, task_to_document
+from nearvote.tasks.task import Task
+from nearvote.voting.ballot import ClassSizes
+
+# How old a replica's view of the tasks may be. Its own changes it sees at once.
+REFRESH_SECONDS = 2.0
+
+_TASKS = "task"
+_VERSIONS = "examples_version"
+
+
+class TaskStore(Protocol):
+    """What the registry needs of the store."""
+
+    async def documents(self, kind: str, tenant: str) -> dict[str, dict[str, Any]]:
+        """All documents of a kind, by name."""
+        ...
+
+    async def put_document(self, kind: str, tenant: str, name: str, body: Mapping[str, Any]) -> None:
+        """Adds or replaces a document."""
+        ...
+
+    async def delete_document(self, kind: str, tenant: str, name: str) -> None:
+        """Deletes a document, if there is one."""
+        ...
+
+    async def class_sizes(self, tenant: str, task: str) -> ClassSizes:
+        """How many examples the task has, and how many of them have each label."""
+        ...
+
+    async def delete_task(self, tenant: str, task: str) -> int:
+        """Deletes all examples of a task. Returns how many there were."""
+        ...
+
+
+@dataclass(slots=True)
+class _Snapshot:
+    tasks: dict[str, Task]
+    examples_versions: dict[str, int]
+    class_sizes: dict[str, ClassSizes]
+    read_at: float
+
+
+class TaskRegistry:
+    """Reads and changes tasks.
+
+    Args:
+        store: Where they are kept.
+        limits: How many there may be.
+        now_us: The time, in microseconds since 1970-01-01 UTC.
+        monotonic: A clock for the age of what was read, in seconds.
+    """
+
+    def __init__(
+        self,
+        store: TaskStore,
+        limits: Limits,
+        *,
+        now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._limits = limits
+        self._now_us = now_us
+        self._monotonic = monotonic
+        self._snapshots: dict[str, _Snapshot] = {}
+
+    async def list_all(self, tenant: str) -> list[Task]:
+        """The tenant's tasks, by name."""
+        return sorted((await self._snapshot(tenant)).tasks.values(), key=lambda task: task.name)
+
+    async def get(self, tenant: str, name: str) -> Task:
+        """One task.
+
+        Raises:
+            TaskNotFound: There is none of this name.
+        """
+        tasks = (await self._snapshot(tenant)).tasks
+        task = tasks.get(name)
+        if task is None:
+            known = ", ".join(sorted(tasks)) or "none yet"
+            raise TaskNotFound(
+                f"there is no such task; create it with `nearvote tasks create`, or use one of: {known}", field="task"
+            )
+        return task
+
+    async def create(self, tenant: str, task: Task) -> Task:
+        """Stores a new task.
+
+        Raises:
+            InvalidTask: Something in it can't be right.
+            TaskExists: There is one of this name.
+            LimitReached: There are as many tasks as the service takes.
+        """
+        task.check(max_labels=self._limits.max_labels, max_k=self._limits.max_k)
+        tasks = (await self._fresh(tenant)).tasks
+        if task.name in tasks:
+            raise TaskExists(
+                f"there is a task '{task.name}' already; change it with `nearvote tasks update`", field="name"
+            )
+        if len(tasks) >= self._limits.max_tasks:
+            raise LimitReached(f"there are {len(tasks)} tasks already, as many as the service takes; delete one")
+        now = self._now_us()
+        return await self._save(tenant, replace(task, policy_version=1, created_us=now, updated_us=now))
+
+    async def update(self, tenant: str, changed: Task, *, expected_version: int = 0) -> Task:
+        """Stores a changed task.
+
+        Args:
+            tenant: Whose it is.
+            changed: The task as it is to be.
+            expected_version: Policy version that the change was made on; 0 for any.
+
+        Raises:
+            InvalidTask: Something in it can't be right.
+            TaskNotFound: There is none of this name.
+            TaskChanged: The stored version is another one.
+            LabelInUse: A label that has examples would go.
+        """
+        stored = (await self._fresh(tenant)).tasks.get(changed.name)
+        if stored is None:
+            return await self.get(tenant, changed.name)  # raises
+        if expected_version not in (0, stored.policy_version):
+            raise TaskChanged(
+                f"task '{changed.name}' is at version {stored.policy_version}, not {expected_version}: read it again",
+                field="policy_version",
+            )
+        changed.check(max_labels=self._limits.max_labels, max_k=self._limits.max_k)
+        sizes = await self._store.class_sizes(tenant, changed.name)
+        for label in set(stored.label_names) - set(changed.label_names):
+            if sizes.by_label.get(label):
+                raise LabelInUse(
+                    f"label '{label}' has {sizes.by_label[label]} examples: delete or relabel them first",
+                    field="labels",
+                )
+        return await self._save(
+            tenant, replace(changed, policy_version=stored.policy_version + 1, updated_us=self._now_us())
+        )
+
+    async def delete(self, tenant: str, name: str, *, force: bool) -> int:
+        """Deletes a task.
+
+        Args:
+            tenant: Whose it is.
+            name: Its name.
+            force: Delete its examples too.
+
+        Returns:
+            How many examples went with it.
+
+        Raises:
+            TaskNotFound: There is none of this name.
+            TaskNotEmpty: It has examples, and `force` is not set.
+        """
+        await self._fresh(tenant)
+        await self.get(tenant, name)
+        count = (await self._store.class_sizes(tenant, name)).total
+        if count and not force:
+            raise TaskNotEmpty(f"task '{name}' has {count} examples; delete them with it by force", field="force")
+        # The task first: cut short in between, its examples are out of sight, and go when it is made and deleted again.
+        await self._store.delete_document(_TASKS, tenant, name)
+        await self._store.delete_document(_VERSIONS, tenant, name)
+        self._snapshots.pop(tenant, None)
+        return await self._store.delete_task(tenant, name)
+
+    async def examples_version(self, tenant: str, name: str) -> int:
+        """Time of the last change to a task's examples, in microseconds since 1970-01-01 UTC; 0 before the first."""
+        return (await self._snapshot(tenant)).examples_versions.get(name, 0)
+
+    async def class_sizes(self, tenant: str, name: str) -> ClassSizes:
+        """How many examples a task has, and how many of them have each label."""
+        snapshot = await self._snapshot(tenant)
+        if name not in snapshot.class_sizes:
+            snapshot.class_sizes[name] = await self._store.class_sizes(tenant, name)
+        return snapshot.class_sizes[name]
+
+    async def examples_changed(self, tenant: str, name: str) -> None:
+        """Takes note that a task's examples were changed, after they were."""
+        snapshot = await self._snapshot(tenant)
+        version = max(self._now_us(), snapshot.examples_versions.get(name, 0) + 1)
+        await self._store.put_document(_VERSIONS, tenant, name, {"version": version})
+        snapshot.examples_versions[name] = version
+        snapshot.class_sizes.pop(name, None)
+
+    async def _save(self, tenant: str, task: Task) -> Task:
+        await self._store.put_document(_TASKS, tenant, task.name, task_to_document(task))
+        self._snapshots.pop(tenant, None)
+        return task
+
+    async def _snapshot(self, tenant: str) -> _Snapshot:
+        snapshot = self._snapshots.get(tenant)
+        if snapshot is None or self._monotonic() - snapshot.read_at > REFRESH_SECONDS:
+            snapshot = await self._fresh(tenant)
+        return snapshot
+
+    async def _fresh(self, tenant: str) -> _Snapshot:
+        read_at = self._monotonic()
+        tasks = await self._store.documents(_TASKS, tenant)
+        versions = await self._store.documents(_VERSIONS, tenant)
+        examples_versions = {name: int(body["version"]) for name, body in versions.items()}
+        before = self._snapshots.get(tenant)
+        snapshot = _Snapshot(
+            {name: task_from_document(body) for name, body in tasks.items()},
+            examples_versions,
+            # Counting takes longer than reading versions, so what has not changed is not counted again.
+            {
+                name: sizes
+                for name, sizes in (before.class_sizes if before else {}).items()
+                if before and before.examples_versions.get(name) == examples_versions.get(name)
+            },
+            read_at,
+        )
+        self._snapshots[tenant] = snapshot
+        return snapshot
