@@ -1,0 +1,319 @@
+"""Keeping the examples: adding, finding and deleting them."""
+
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, replace
+
+from nearvote.embedding.embedder import Embedder
+from nearvote.errors import ExampleNotFound, InvalidExample, InvalidField, InvalidPageToken, NearvoteError
+from nearvote.examples.example import Draft, Example, example_id
+from nearvote.examples.store import EmbeddedExample, ExampleStore, Page, SearchQuery
+from nearvote.limits import Limits, check_batch, check_k, check_text
+from nearvote.tasks.registry import TaskRegistry
+
+MAX_PAGE = 1_000
+_DEFAULT_PAGE = 100
+_DEFAULT_SEARCH = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """An example as it is stored, and whether its text was new to the task."""
+
+    example: Example
+    created: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SearchedExample:
+    """An example, and its cosine similarity to what was searched, in [-1, 1]."""
+
+    example: Example
+    similarity: float
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedChunk:
+    """What became of a chunk of an import: what was saved, and what was refused, by its place in the chunk."""
+
+    saved: list[Saved]
+    rejected: dict[int, NearvoteError]
+
+
+class Curator:
+    """Keeps a tenant's examples.
+
+    Args:
+        embedder: Turns texts into vectors.
+        store: Keeps examples.
+        tasks: Knows the tasks, and is told of changes.
+        limits: What a call may ask.
+        now_us: The time, in microseconds since 1970-01-01 UTC.
+    """
+
+    def __init__(
+        self,
+        embedder: Embedder,
+        store: ExampleStore,
+        tasks: TaskRegistry,
+        limits: Limits,
+        now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+    ) -> None:
+        self._embedder = embedder
+        self._store = store
+        self._tasks = tasks
+        self._limits = limits
+        self._now_us = now_us
+
+    async def create(self, tenant: str, drafts: Sequence[Draft], *, field: str = "examples") -> list[Saved]:
+        """Adds examples, or replaces labels, weight and source of those whose text is known. All or none.
+
+        A text that is known is not embedded again.
+
+        Args:
+            tenant: Whose they are.
+            drafts: 1 to `max_batch_texts` examples. Of a text given twice the last one counts.
+            field: What errors call the list.
+
+        Returns:
+            The examples as they are stored, in the order given.
+
+        Raises:
+            InvalidInput: One of them can't be right; `field` says which.
+            TaskNotFound: There is no task of this name.
+            StoreUnavailable: The store did not answer.
+        """
+        check_batch(drafts, self._limits, field=field)
+        for i, draft in enumerate(drafts):
+            try:
+                await self._check(tenant, draft)
+            except NearvoteError as error:
+                raise error.at(f"{field}[{i}]") from None
+        saved, unreadable = await self._save(tenant, drafts)
+        if unreadable:
+            first = min(unreadable)
+            raise unreadable[first].at(f"{field}[{first}]")
+        return saved
+
+    async def import_chunk(self, tenant: str, drafts: Sequence[Draft], *, validate_only: bool) -> ImportedChunk:
+        """Adds the valid examples of a chunk, and says what is wrong with the others.
+
+        Args:
+            tenant: Whose they are.
+            drafts: 1 to `max_batch_texts` examples.
+            validate_only: Check only.
+
+        Returns:
+            What was saved (what would be, all of it as not new, when only checked) and what was refused.
+
+        Raises:
+            TooManyTexts: The chunk is empty or too large.
+            StoreUnavailable: The store did not answer.
+        """
+        check_batch(drafts, self._limits, field="items")
+        rejected: dict[int, NearvoteError] = {}
+        valid: list[int] = []
+        for i, draft in enumerate(drafts):
+            try:
+                await self._check(tenant, draft)
+                valid.append(i)
+            except NearvoteError as error:
+                rejected[i] = error
+        if validate_only:
+            unreadable = self._embedder.unreadable([drafts[i].text for i in valid])
+            rejected |= {valid[i]: _nothing_to_read() for i in unreadable}
+            return ImportedChunk(
+                [Saved(self._example(tenant, drafts[i]), created=False) for i in valid if i not in rejected], rejected
+            )
+        if not valid:
+            return ImportedChunk([], rejected)
+        saved, unreadable_errors = await self._save(tenant, [drafts[i] for i in valid], skip_unreadable=True)
+        rejected |= {valid[i]: error for i, error in unreadable_errors.items()}
+        return ImportedChunk(saved, rejected)
+
+    async def get(self, tenant: str, task: str, id_: str) -> Example:
+        """One example.
+
+        Raises:
+            TaskNotFound, ExampleNotFound: There is none.
+        """
+        await self._tasks.get(tenant, task)
+        found = await self._store.get(tenant, task, [_checked_id(id_)])
+        if not found:
+            raise _not_found()
+        return next(iter(found.values()))
+
+    async def list_page(
+        self,
+        tenant: str,
+        task: str,
+        *,
+        label: str = "",
+        source: str = "",
+        page_size: int = 0,
+        from_id: str | None = None,
+    ) -> Page:
+        """A page of a task's examples, in the order of their ids.
+
+        Args:
+            tenant: Whose they are.
+            task: Their task.
+            label: Only those with this label; all when empty.
+            source: Only those from this source; all when empty.
+            page_size: 1 to 1000; 0 for 100.
+            from_id: The id to begin with.
+
+        Raises:
+            TaskNotFound: There is no task of this name.
+            InvalidInput: The size is out of range, or `from_id` no id.
+        """
+        await self._tasks.get(tenant, task)
+        if not 0 <= page_size <= MAX_PAGE:
+            raise InvalidField(f"page_size is 1 to {MAX_PAGE}, or 0 for {_DEFAULT_PAGE}", field="page_size")
+        try:
+            from_id = None if from_id is None else str(uuid.UUID(from_id))
+        except ValueError:
+            raise InvalidPageToken("begin anew without a page token", field="page_token") from None
+        limit = page_size or _DEFAULT_PAGE
+        return await self._store.list_page(tenant, task, label=label, source=source, limit=limit, from_id=from_id)
+
+    async def export(self, tenant: str, task: str) -> AsyncIterator[list[Example]]:
+        """All examples of a task, page by page, in the order of their ids.
+
+        Raises:
+            TaskNotFound: There is no task of this name.
+        """
+        await self._tasks.get(tenant, task)
+        from_id = None
+        while True:
+            page = await self._store.list_page(tenant, task, limit=self._limits.max_batch_texts, from_id=from_id)
+            yield page.examples
+            from_id = page.next_id
+            if from_id is None:
+                return
+
+    async def search(
+        self, tenant: str, task: str, text: str, *, label: str = "", limit: int = 0
+    ) -> list[SearchedExample]:
+        """The examples nearest to a text, nearest first.
+
+        Args:
+            tenant: Whose they are.
+            task: Their task.
+            text: What to search for, of any length.
+            label: Only those with this label; all when empty.
+            limit: 1 to `max_k`; 0 for 10.
+
+        Raises:
+            TaskNotFound: There is no task of this name.
+            InvalidInput: The text is too long or has nothing to read, or the limit is out of range.
+        """
+        await self._tasks.get(tenant, task)
+        check_text(text, self._limits, field="text")
+        check_k(limit or None, self._limits, field="limit")
+        limit = limit or _DEFAULT_SEARCH
+        windows = (await self._embedder.embed([text])).windows[0]
+        if not len(windows):
+            raise InvalidField("there is nothing to read in the text", field="text")
+        queries = [SearchQuery(tenant, task, vector, limit, label, window=i) for i, vector in enumerate(windows)]
+        similarity: dict[str, float] = {}
+        for neighbors in await self._store.search(queries):
+            for neighbor in neighbors:
+                similarity[neighbor.example_id] = max(neighbor.similarity, similarity.get(neighbor.example_id, -1.0))
+        nearest = sorted(similarity, key=lambda id_: (-similarity[id_], id_))[:limit]
+        examples = await self._store.get(tenant, task, nearest)
+        return [SearchedExample(examples[id_], similarity[id_]) for id_ in nearest if id_ in examples]
+
+    async def delete(self, tenant: str, task: str, id_: str) -> None:
+        """Deletes an example.
+
+        Raises:
+            TaskNotFound, ExampleNotFound: There is none.
+        """
+        await self._tasks.get(tenant, task)
+        if not await self._store.delete(tenant, task, _checked_id(id_)):
+            raise _not_found()
+        await self._tasks.examples_changed(tenant, task)
+
+    async def _check(self, tenant: str, draft: Draft) -> None:
+        task = await self._tasks.get(tenant, draft.task)
+        check_text(draft.text, self._limits, field="text")
+        draft.check()
+        task.check_labels(draft.labels)
+
+    async def _save(
+        self, tenant: str, drafts: Sequence[Draft], *, skip_unreadable: bool = False
+    ) -> tuple[list[Saved], dict[int, NearvoteError]]:
+        """Saves checked drafts; says which have nothing to read. Saves none of them then, unless these are skipped."""
+        given = [self._example(tenant, draft) for draft in drafts]
+        wanted = {example.id: example for example in given}  # the last one of a text counts
+        known: dict[str, Example] = {}
+        for task in {draft.task for draft in drafts}:
+            ids = [example.id for example in wanted.values() if example.task == task]
+            known |= await self._store.get(tenant, task, ids)
+        new = [example for id_, example in wanted.items() if id_ not in known]
+        embedded = (await self._embedder.embed([example.text for example in new])).windows if new else []
+        unreadable_ids = {example.id for example, windows in zip(new, embedded, strict=True) if not len(windows)}
+        unreadable: dict[int, NearvoteError] = {
+            i: _nothing_to_read() for i, example in enumerate(given) if example.id in unreadable_ids
+        }
+        if unreadable and not skip_unreadable:
+            return [], unreadable
+
+        now = self._now_us()
+        for id_, example in wanted.items():
+            before = known.get(id_)
+            wanted[id_] = replace(example, created_us=before.created_us if before else now, updated_us=now)
+            if before and replace(wanted[id_], updated_us=before.updated_us) == before:
+                wanted[id_] = before  # nothing changes
+        await self._store.put(
+            [
+                EmbeddedExample(wanted[example.id], windows)
+                for example, windows in zip(new, embedded, strict=True)
+                if len(windows)
+            ]
+        )
+        await self._store.annotate(
+            [example for id_, example in wanted.items() if id_ in known and example != known[id_]]
+        )
+        for task in {
+            example.task for id_, example in wanted.items() if id_ not in unreadable_ids and example != known.get(id_)
+        }:
+            await self._tasks.examples_changed(tenant, task)
+        saved = [
+            Saved(wanted[example.id], created=example.id not in known)
+            for i, example in enumerate(given)
+            if i not in unreadable
+        ]
+        return saved, unreadable
+
+    def _example(self, tenant: str, draft: Draft) -> Example:
+        return Example(
+            id=example_id(tenant, draft.task, draft.text),
+            tenant=tenant,
+            task=draft.task,
+            text=draft.text,
+            labels=tuple(sorted(draft.labels)),
+            weight=draft.weight,
+            source=draft.source,
+            created_us=0,
+            updated_us=0,
+        )
+
+
+def _nothing_to_read() -> InvalidExample:
+    return InvalidExample("there is nothing to read in the text", field="text")
+
+
+def _not_found() -> ExampleNotFound:
+    return ExampleNotFound(
+        "the task has no example of this id; `nearvote examples list` shows those it has", field="id"
+    )
+
+
+def _checked_id(id_: str) -> str:
+    try:
+        return str(uuid.UUID(id_))
+    except ValueError:
+        raise InvalidField("an example's id is a UUID", field="id") from None

@@ -1,0 +1,194 @@
+"""Metrics for Prometheus. Every label value comes from a bounded set; none comes from a message."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+)
+
+from nearvote.classify import Classification, Classifies, Options, StageTimings
+from nearvote.embedding.encoder import Encoder, EncoderSpec, Matrix, Tokens
+from nearvote.voting.ballot import ClassSizes
+
+_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_SIMILARITIES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+_MARGINS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+_BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+_TOKENS = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
+
+# Users make tasks and labels, so their number is bounded here: each pair is a time series.
+_MAX_TASK_LABELS = 2_000
+_OTHER = "_other"
+
+
+class Metrics:
+    """All of the service's metrics, in a registry of their own."""
+
+    def __init__(self) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        call = ("grpc_type", "grpc_service", "grpc_method")
+        self._started = Counter("grpc_server_started", "Calls that came in.", call, registry=registry)
+        self._handled = Counter("grpc_server_handled", "Calls that are done.", (*call, "grpc_code"), registry=registry)
+        self._handling = Histogram(
+            "grpc_server_handling_seconds", "Time from call to answer.", call, buckets=_SECONDS, registry=registry
+        )
+        self._stages = Histogram(
+            "nearvote_stage_duration_seconds",
+            "Time of a call in each stage on the way of a message.",
+            ("stage",),
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._predictions = Counter(
+            "nearvote_predictions", "Labels given, by task and label.", ("task", "label"), registry=registry
+        )
+        self._abstentions = Counter(
+            "nearvote_abstentions", "Predictions without a label, by reason.", ("task", "reason"), registry=registry
+        )
+        self._similarity = Histogram(
+            "nearvote_top_similarity",
+            "Cosine similarity of the nearest example.",
+            ("task",),
+            buckets=_SIMILARITIES,
+            registry=registry,
+        )
+        self._margin = Histogram(
+            "nearvote_margin", "Margin of the vote.", ("task",), buckets=_MARGINS, registry=registry
+        )
+        self._examples = Gauge(
+            "nearvote_examples", "Examples, by task and label.", ("task", "label"), registry=registry
+        )
+        self._queue_depth = Gauge(
+            "nearvote_encoder_queue_windows", "Windows that wait for the encoder.", registry=registry
+        )
+        self._batch_windows = Histogram(
+            "nearvote_encoder_batch_windows", "Windows in a batch.", buckets=_BATCHES, registry=registry
+        )
+        self._batch_tokens = Histogram(
+            "nearvote_encoder_batch_padded_tokens",
+            "Tokens in a batch, with what fills it up.",
+            buckets=_TOKENS,
+            registry=registry,
+        )
+        self._build = Info("nearvote_build", "What is running.", registry=registry)
+        self._task_labels: set[tuple[str, str]] = set()
+        for stage in fields(StageTimings):
+            self._stages.labels(stage.name)
+
+    def describe(self, version: str, spec: EncoderSpec, store: str) -> None:
+        """Says what is running."""
+        self._build.info(
+            {"version": version, "model": spec.model, "revision": spec.revision, "engine": spec.engine, "store": store}
+        )
+
+    def watch_queue(self, depth: Callable[[], int]) -> None:
+        """Where to read how many windows wait."""
+        self._queue_depth.set_function(depth)
+
+    def started(self, kind: str, service: str, method: str) -> None:
+        """A call came in."""
+        self._started.labels(kind, service, method).inc()
+
+    def handled(self, kind: str, service: str, method: str, code: str, seconds: float) -> None:
+        """A call is done."""
+        self._handled.labels(kind, service, method, code).inc()
+        self._handling.labels(kind, service, method).observe(seconds)
+
+    def encoded(self, windows: int, longest: int) -> None:
+        """A batch went through the encoder."""
+        self._batch_windows.observe(windows)
+        self._batch_tokens.observe(windows * longest)
+
+    def classified(self, classifications: Sequence[Classification]) -> None:
+        """Messages of one call were labelled."""
+        timings = classifications[0].timings
+        for stage in fields(timings):
+            self._stages.labels(stage.name).observe(getattr(timings, stage.name))
+        for classification in classifications:
+            for prediction in classification.predictions:
+                for label in prediction.labels:
+                    self._predictions.labels(*self._bounded(prediction.task, label)).inc()
+                if prediction.abstention_reason:
+                    task, _ = self._bounded(prediction.task, "")
+                    self._abstentions.labels(task, prediction.abstention_reason.value).inc()
+
+    def voted(self, task: str, similarity: float, margin: float) -> None:
+        """A vote was counted."""
+        task, _ = self._bounded(task, "")
+        self._similarity.labels(task).observe(similarity)
+        self._margin.labels(task).observe(margin)
+
+    def examples(self, sizes: dict[str, ClassSizes]) -> None:
+        """How many examples there are, by task."""
+        self._examples.clear()
+        for task, size in sizes.items():
+            for label, count in size.by_label.items():
+                self._examples.labels(*self._bounded(task, label)).set(count)
+
+    def _bounded(self, task: str, label: str) -> tuple[str, str]:
+        pair = (task, label)
+        if pair in self._task_labels:
+            return pair
+        if len(self._task_labels) >= _MAX_TASK_LABELS:
+            return _OTHER, _OTHER if label else ""
+        self._task_labels.add(pair)
+        return pair
+
+
+class ObservedClassifier:
+    """A classifier that is counted."""
+
+    def __init__(self, classifier: Classifies, metrics: Metrics) -> None:
+        self._classifier = classifier
+        self._metrics = metrics
+
+    async def classify(
+        self, tenant: str, texts: Sequence[str], tasks: Sequence[str], options: Options
+    ) -> list[Classification]:
+        """Labels messages, and counts what came of them."""
+        classifications = await self._classifier.classify(tenant, texts, tasks, options)
+        self._metrics.classified(classifications)
+        for classification in classifications:
+            for prediction in classification.predictions:
+                if prediction.top_similarity is not None:
+                    self._metrics.voted(prediction.task, prediction.top_similarity, prediction.margin)
+        return classifications
+
+
+class ObservedEncoder:
+    """An encoder whose batches are measured."""
+
+    def __init__(self, encoder: Encoder, metrics: Metrics) -> None:
+        self._encoder = encoder
+        self._metrics = metrics
+
+    @property
+    def spec(self) -> EncoderSpec:
+        """The encoder's."""
+        return self._encoder.spec
+
+    @property
+    def window_tokens(self) -> int:
+        """The encoder's."""
+        return self._encoder.window_tokens
+
+    def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
+        """As the encoder does."""
+        return self._encoder.tokenize(texts)
+
+    def encode(self, windows: Sequence[Tokens]) -> Matrix:
+        """As the encoder does, measured."""
+        vectors = self._encoder.encode(windows)
+        self._metrics.encoded(len(windows), max(map(len, windows)))
+        return vectors

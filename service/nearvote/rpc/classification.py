@@ -1,0 +1,107 @@
+"""ClassificationService."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import structlog
+
+from nearvote.classify import Classifies
+from nearvote.errors import InvalidField, NearvoteError
+from nearvote.limits import Limits
+from nearvote.rpc import wire
+from nearvote.rpc.caller import DEFAULT_TENANT, Context
+from nearvote.rpc.status import error_to_wire
+from nearvote.v1 import classification_service_pb2 as pb
+from nearvote.v1 import error_pb2
+from nearvote.v1.classification_service_pb2_grpc import ClassificationServiceServicer
+
+_log = structlog.get_logger(__name__)
+
+_MAX_CORRELATION_BYTES = 128
+
+
+class ClassificationServicer(ClassificationServiceServicer):
+    """Labels messages."""
+
+    def __init__(self, classifier: Classifies, limits: Limits) -> None:
+        self._classifier = classifier
+        self._limits = limits
+
+    async def Classify(self, request: pb.ClassifyRequest, context: Context) -> pb.ClassifyResponse:
+        """Labels one message."""
+        try:
+            return pb.ClassifyResponse(classification=await self._classify_one(request))
+        except NearvoteError as error:
+            raise _for_one(error) from error.__cause__
+
+    async def BatchClassify(self, request: pb.BatchClassifyRequest, context: Context) -> pb.BatchClassifyResponse:
+        """Labels many messages."""
+        classified = await self._classifier.classify(
+            DEFAULT_TENANT, request.texts, request.tasks, wire.options_from_wire(request.options)
+        )
+        return pb.BatchClassifyResponse(classifications=[wire.classification_to_wire(one) for one in classified])
+
+    async def StreamClassify(
+        self, request_iterator: AsyncIterator[pb.StreamClassifyRequest], context: Context
+    ) -> AsyncIterator[pb.StreamClassifyResponse]:
+        """Labels messages as they come, several at a time."""
+        # The reader stops taking requests while as many as allowed are under way; gRPC's flow control does the rest.
+        slots = asyncio.Semaphore(self._limits.max_stream_concurrency)
+        answers: asyncio.Queue[pb.StreamClassifyResponse | None] = asyncio.Queue()
+
+        async def answer(request: pb.StreamClassifyRequest) -> None:
+            answers.put_nowait(await self._answer(request))
+
+        async def read() -> None:
+            try:
+                async with asyncio.TaskGroup() as group:
+                    async for request in request_iterator:
+                        await slots.acquire()
+                        group.create_task(answer(request))
+            finally:
+                answers.put_nowait(None)
+
+        reader = asyncio.create_task(read())
+        try:
+            while (response := await answers.get()) is not None:
+                yield response
+                slots.release()  # once it is sent: a caller that does not read is not answered without end
+            await reader
+        finally:
+            reader.cancel()
+            await asyncio.gather(reader, return_exceptions=True)
+
+    async def _answer(self, request: pb.StreamClassifyRequest) -> pb.StreamClassifyResponse:
+        id_ = request.correlation_id
+        try:
+            _check_correlation(id_)
+            classification = await self._classify_one(request)
+            return pb.StreamClassifyResponse(correlation_id=id_, classification=classification)
+        except NearvoteError as error:
+            return pb.StreamClassifyResponse(correlation_id=id_, error=error_to_wire(_for_one(error)))
+        except Exception:  # noqa: BLE001 - one item's fault must not end the others
+            _log.exception("internal_error", method="StreamClassify")
+            internal = error_pb2.Error(
+                code=grpc.StatusCode.INTERNAL.value[0],
+                reason="INTERNAL",
+                message="internal error; see the service's log",
+            )
+            return pb.StreamClassifyResponse(correlation_id=id_, error=internal)
+
+    async def _classify_one(self, request: pb.ClassifyRequest | pb.StreamClassifyRequest) -> Any:
+        (classified,) = await self._classifier.classify(
+            DEFAULT_TENANT, [request.text], request.tasks, wire.options_from_wire(request.options)
+        )
+        return wire.classification_to_wire(classified)
+
+
+def _check_correlation(id_: str) -> None:
+    if len(id_.encode()) > _MAX_CORRELATION_BYTES:
+        raise InvalidField(f"it has at most {_MAX_CORRELATION_BYTES} bytes", field="correlation_id")
+
+
+def _for_one(error: NearvoteError) -> NearvoteError:
+    error.field = error.field.replace("texts[0]", "text")
+    return error

@@ -1,0 +1,100 @@
+"""ExampleService."""
+
+from collections.abc import AsyncIterator
+
+from nearvote.curate import Curator
+from nearvote.errors import NearvoteError
+from nearvote.rpc import wire
+from nearvote.rpc.caller import DEFAULT_TENANT, Context
+from nearvote.rpc.pages import page_start, page_token
+from nearvote.rpc.status import error_to_wire
+from nearvote.v1 import example_service_pb2 as pb
+from nearvote.v1.example_service_pb2_grpc import ExampleServiceServicer
+
+
+class ExampleServicer(ExampleServiceServicer):
+    """Keeps the labelled examples."""
+
+    def __init__(self, curator: Curator) -> None:
+        self._curator = curator
+
+    async def CreateExample(self, request: pb.CreateExampleRequest, context: Context) -> pb.CreateExampleResponse:
+        """Adds or replaces one example."""
+        try:
+            (saved,) = await self._curator.create(DEFAULT_TENANT, [wire.draft_from_wire(request.example)])
+        except NearvoteError as error:
+            error.field = error.field.replace("examples[0]", "example")
+            raise
+        return pb.CreateExampleResponse(example=wire.example_to_wire(saved.example), created=saved.created)
+
+    async def BatchCreateExamples(
+        self, request: pb.BatchCreateExamplesRequest, context: Context
+    ) -> pb.BatchCreateExamplesResponse:
+        """Adds or replaces many examples."""
+        drafts = [wire.draft_from_wire(example) for example in request.examples]
+        saved = await self._curator.create(DEFAULT_TENANT, drafts)
+        return pb.BatchCreateExamplesResponse(
+            examples=[wire.example_to_wire(one.example) for one in saved],
+            created_count=len({one.example.id for one in saved if one.created}),
+        )
+
+    async def GetExample(self, request: pb.GetExampleRequest, context: Context) -> pb.GetExampleResponse:
+        """Returns one example."""
+        example = await self._curator.get(DEFAULT_TENANT, request.task, request.id)
+        return pb.GetExampleResponse(example=wire.example_to_wire(example))
+
+    async def ListExamples(self, request: pb.ListExamplesRequest, context: Context) -> pb.ListExamplesResponse:
+        """Returns a page of examples."""
+        query = ("examples", DEFAULT_TENANT, request.task, request.label, request.source)
+        page = await self._curator.list_page(
+            DEFAULT_TENANT,
+            request.task,
+            label=request.label,
+            source=request.source,
+            page_size=request.page_size,
+            from_id=page_start(query, request.page_token),
+        )
+        return pb.ListExamplesResponse(
+            examples=[wire.example_to_wire(example) for example in page.examples],
+            next_page_token=page_token(query, page.next_id),
+        )
+
+    async def SearchExamples(self, request: pb.SearchExamplesRequest, context: Context) -> pb.SearchExamplesResponse:
+        """Returns the nearest examples."""
+        found = await self._curator.search(
+            DEFAULT_TENANT, request.task, request.text, label=request.label, limit=request.limit
+        )
+        return pb.SearchExamplesResponse(
+            results=[
+                pb.SearchResult(example=wire.example_to_wire(one.example), similarity=one.similarity) for one in found
+            ]
+        )
+
+    async def DeleteExample(self, request: pb.DeleteExampleRequest, context: Context) -> pb.DeleteExampleResponse:
+        """Deletes one example."""
+        await self._curator.delete(DEFAULT_TENANT, request.task, request.id)
+        return pb.DeleteExampleResponse()
+
+    async def ImportExamples(
+        self, request_iterator: AsyncIterator[pb.ImportExamplesRequest], context: Context
+    ) -> AsyncIterator[pb.ImportExamplesResponse]:
+        """Adds the examples of a stream, chunk by chunk."""
+        async for request in request_iterator:
+            drafts = [wire.draft_from_wire(item.example) for item in request.items]
+            chunk = await self._curator.import_chunk(DEFAULT_TENANT, drafts, validate_only=request.validate_only)
+            yield pb.ImportExamplesResponse(
+                last_line=request.items[-1].line,
+                accepted_count=len(chunk.saved),
+                created_count=len({one.example.id for one in chunk.saved if one.created}),
+                rejections=[
+                    pb.ImportRejection(line=request.items[i].line, error=error_to_wire(error))
+                    for i, error in sorted(chunk.rejected.items())
+                ],
+            )
+
+    async def ExportExamples(
+        self, request: pb.ExportExamplesRequest, context: Context
+    ) -> AsyncIterator[pb.ExportExamplesResponse]:
+        """Returns all examples of a task as a stream."""
+        async for examples in self._curator.export(DEFAULT_TENANT, request.task):
+            yield pb.ExportExamplesResponse(examples=[wire.example_to_wire(example) for example in examples])

@@ -1,0 +1,134 @@
+"""What happens to every call: errors become statuses, and calls are counted."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Protocol, TypeAlias
+
+import grpc
+import structlog
+
+from nearvote.errors import NearvoteError, StoreUnavailable
+from nearvote.rpc.caller import Context
+from nearvote.rpc.status import code_of, status_of
+
+_log = structlog.get_logger(__name__)
+
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]]"
+
+
+class CallObserver(Protocol):
+    """Is told of calls. `kind` is unary, client_stream, server_stream or bidi_stream; `code` gRPC's name of it."""
+
+    def started(self, kind: str, service: str, method: str) -> None:
+        """A call came in."""
+        ...
+
+    def handled(self, kind: str, service: str, method: str, code: str, seconds: float) -> None:
+        """A call is done."""
+        ...
+
+
+class StatusInterceptor(grpc.aio.ServerInterceptor):
+    """Turns errors into statuses, and tells an observer of calls.
+
+    An error that is not nearvote's own becomes INTERNAL, its text and trace going to the log alone.
+
+    Args:
+        observer: Is told of every call.
+        clock: A clock in seconds.
+    """
+
+    def __init__(self, observer: CallObserver, clock: Callable[[], float]) -> None:
+        self._observer = observer
+        self._clock = clock
+
+    async def intercept_service(self, continuation: Continuation, details: grpc.HandlerCallDetails) -> "Handler | None":
+        """Wraps the handler of a call; None for a method that there is not."""
+        handler = await continuation(details)
+        if handler is None:
+            return None
+        _, service, method = details.method.split("/")
+        if handler.response_streaming:
+            kind = "bidi_stream" if handler.request_streaming else "server_stream"
+        else:
+            kind = "client_stream" if handler.request_streaming else "unary"
+        call = _Call(self._observer, self._clock, kind, service, method)
+        make = getattr(
+            grpc, f"{_arity(handler.request_streaming)}_{_arity(handler.response_streaming)}_rpc_method_handler"
+        )
+        behavior = getattr(handler, f"{_arity(handler.request_streaming)}_{_arity(handler.response_streaming)}")
+        wrapped = call.stream(behavior) if handler.response_streaming else call.unary(behavior)
+        result: Handler = make(wrapped, handler.request_deserializer, handler.response_serializer)
+        return result
+
+
+def _arity(streaming: bool) -> str:  # noqa: FBT001 - gRPC's own flag
+    return "stream" if streaming else "unary"
+
+
+class _Call:
+    def __init__(
+        self, observer: CallObserver, clock: Callable[[], float], kind: str, service: str, method: str
+    ) -> None:
+        self._observer = observer
+        self._clock = clock
+        self._names = (kind, service, method)
+
+    def unary(self, behavior: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def wrapped(request: Any, context: Context) -> Any:
+            began = self._start()
+            try:
+                return await behavior(request, context)
+            except Exception as error:  # noqa: BLE001
+                await self._abort(error, context)
+            finally:
+                self._finish(began, context)
+
+        return wrapped
+
+    def stream(self, behavior: Callable[..., AsyncIterator[Any]]) -> Callable[..., AsyncIterator[Any]]:
+        async def wrapped(request: Any, context: Context) -> AsyncIterator[Any]:
+            began = self._start()
+            try:
+                async for response in behavior(request, context):
+                    yield response
+            except Exception as error:  # noqa: BLE001
+                await self._abort(error, context)
+            finally:
+                self._finish(began, context)
+
+        return wrapped
+
+    def _start(self) -> float:
+        self._observer.started(*self._names)
+        return self._clock()
+
+    def _finish(self, began: float, context: Context) -> None:
+        code = _code_name(context)
+        self._observer.handled(*self._names, code, self._clock() - began)
+
+    async def _abort(self, error: Exception, context: Context) -> None:
+        if isinstance(error, grpc.aio.AbortError):  # a servicer has set the status itself
+            raise error
+        if isinstance(error, NearvoteError):
+            if isinstance(error, StoreUnavailable):
+                _log.error("store_unavailable", method=self._names[2], cause=repr(error.__cause__))
+            status = status_of(error)
+            context.set_code(code_of(error))
+            await context.abort_with_status(status)
+        _log.error("internal_error", method=self._names[2], exc_info=error)
+        context.set_code(grpc.StatusCode.INTERNAL)
+        await context.abort(grpc.StatusCode.INTERNAL, "internal error; its cause is in the service's log")
+
+
+def _code_name(context: Context) -> str:
+    if context.cancelled():
+        return "Canceled"
+    code = context.code()
+    status = code or grpc.StatusCode.OK
+    if isinstance(status, int):
+        status = next((known for known in grpc.StatusCode if known.value[0] == status), grpc.StatusCode.UNKNOWN)
+    # go-grpc-middleware's spelling: OK, InvalidArgument, NotFound, ...
+    return (
+        "OK" if status is grpc.StatusCode.OK else status.name.title().replace("_", "").replace("Cancelled", "Canceled")
+    )

@@ -1,0 +1,39 @@
+"""Page tokens: where a list goes on, tied to the query that it belongs to."""
+
+import base64
+import binascii
+import hashlib
+import json
+
+from nearvote.errors import InvalidPageToken
+
+
+def page_token(query: tuple[str, ...], start: str | None) -> str:
+    """The token of the page that begins at `start`; empty when there is none."""
+    if start is None:
+        return ""
+    return base64.urlsafe_b64encode(json.dumps([_digest(query), start]).encode()).decode()
+
+
+def page_start(query: tuple[str, ...], token: str) -> str | None:
+    """Where the page of a token begins; None for the first page.
+
+    Raises:
+        InvalidPageToken: The token is not of this query.
+    """
+    if not token:
+        return None
+    try:
+        digest, start = json.loads(base64.urlsafe_b64decode(token.encode()))
+    except (ValueError, TypeError, binascii.Error):
+        digest, start = None, None
+    if digest != _digest(query) or not isinstance(start, str):
+        raise InvalidPageToken(
+            "this token is not of this query: repeat the query unchanged, or begin anew without a token",
+            field="page_token",
+        )
+    return start
+
+
+def _digest(query: tuple[str, ...]) -> str:
+    return hashlib.sha256(json.dumps(query).encode()).hexdigest()[:16]

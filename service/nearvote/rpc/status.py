@@ -1,0 +1,54 @@
+"""Which gRPC status each error becomes. The only place that knows."""
+
+import grpc
+from google.protobuf.any_pb2 import Any
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from nearvote import errors
+from nearvote.v1 import error_pb2
+
+DOMAIN = "nearvote"
+
+# By class; a class that is not here has the code of its base.
+_CODES: dict[type[errors.NearvoteError], grpc.StatusCode] = {
+    errors.InvalidInput: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.NotFound: grpc.StatusCode.NOT_FOUND,
+    errors.TaskExists: grpc.StatusCode.ALREADY_EXISTS,
+    errors.StateConflict: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.TaskChanged: grpc.StatusCode.ABORTED,
+    errors.StoreUnavailable: grpc.StatusCode.UNAVAILABLE,
+    errors.StartupError: grpc.StatusCode.FAILED_PRECONDITION,
+}
+
+
+def code_of(error: errors.NearvoteError) -> grpc.StatusCode:
+    """The gRPC code of an error: that of its class, or of the nearest base that has one."""
+    for class_ in type(error).__mro__:
+        if class_ in _CODES:
+            return _CODES[class_]
+    return grpc.StatusCode.INTERNAL
+
+
+def status_of(error: errors.NearvoteError) -> grpc.Status:
+    """A status with `google.rpc.ErrorInfo` and, where a field is at fault, `google.rpc.BadRequest`."""
+    details = [_packed(error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN))]
+    if error.field:
+        violation = error_details_pb2.BadRequest.FieldViolation(
+            field=error.field, description=error.message, reason=error.reason
+        )
+        details.append(_packed(error_details_pb2.BadRequest(field_violations=[violation])))
+    code = code_of(error)
+    message = f"{error.field}: {error.message}" if error.field else error.message
+    return rpc_status.to_status(status_pb2.Status(code=code.value[0], message=message, details=details))
+
+
+def error_to_wire(error: errors.NearvoteError) -> error_pb2.Error:
+    """An error that concerns one item of a stream."""
+    return error_pb2.Error(code=code_of(error).value[0], reason=error.reason, message=error.message, field=error.field)
+
+
+def _packed(message: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest) -> Any:
+    packed = Any()
+    packed.Pack(message)
+    return packed

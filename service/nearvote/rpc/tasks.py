@@ -1,0 +1,89 @@
+"""TaskService."""
+
+from dataclasses import replace
+
+from nearvote.curate import MAX_PAGE
+from nearvote.errors import InvalidField
+from nearvote.rpc import wire
+from nearvote.rpc.caller import DEFAULT_TENANT, Context
+from nearvote.rpc.pages import page_start, page_token
+from nearvote.tasks.registry import TaskRegistry
+from nearvote.tasks.task import Task
+from nearvote.v1 import task_service_pb2 as pb
+from nearvote.v1.task_service_pb2_grpc import TaskServiceServicer
+
+_DEFAULT_PAGE = 100
+_FIELDS = frozenset({"description", "labels", "benign_label", "out_of_scope_label", "policy"})
+_POLICY_FIELDS = frozenset(
+    {
+        "k",
+        "temperature",
+        "class_size_exponent",
+        "similarity_floor",
+        "margin_floor",
+        "score_threshold",
+        "labels",
+        "abstention_action",
+    }
+)
+
+
+class TaskServicer(TaskServiceServicer):
+    """Keeps the tasks."""
+
+    def __init__(self, tasks: TaskRegistry) -> None:
+        self._tasks = tasks
+
+    async def CreateTask(self, request: pb.CreateTaskRequest, context: Context) -> pb.CreateTaskResponse:
+        """Creates a task."""
+        task = await self._tasks.create(DEFAULT_TENANT, wire.task_from_wire(request.task))
+        return pb.CreateTaskResponse(task=wire.task_to_wire(task))
+
+    async def GetTask(self, request: pb.GetTaskRequest, context: Context) -> pb.GetTaskResponse:
+        """Returns one task."""
+        return pb.GetTaskResponse(task=wire.task_to_wire(await self._tasks.get(DEFAULT_TENANT, request.name)))
+
+    async def ListTasks(self, request: pb.ListTasksRequest, context: Context) -> pb.ListTasksResponse:
+        """Returns a page of tasks."""
+        if request.page_size > MAX_PAGE:
+            raise InvalidField(f"page_size is 1 to {MAX_PAGE}, or 0 for {_DEFAULT_PAGE}", field="page_size")
+        query = ("tasks", DEFAULT_TENANT)
+        start = page_start(query, request.page_token) or ""
+        tasks = [task for task in await self._tasks.list_all(DEFAULT_TENANT) if task.name >= start]
+        size = request.page_size or _DEFAULT_PAGE
+        next_name = tasks[size].name if len(tasks) > size else None
+        return pb.ListTasksResponse(
+            tasks=[wire.task_to_wire(task) for task in tasks[:size]], next_page_token=page_token(query, next_name)
+        )
+
+    async def UpdateTask(self, request: pb.UpdateTaskRequest, context: Context) -> pb.UpdateTaskResponse:
+        """Changes the fields of a task that the mask names."""
+        given = wire.task_from_wire(request.task)
+        stored = await self._tasks.get(DEFAULT_TENANT, given.name)
+        changed = _masked(stored, given, list(request.update_mask.paths))
+        # The change is made on what was read here, so it holds only for that.
+        expected = given.policy_version or stored.policy_version
+        return pb.UpdateTaskResponse(
+            task=wire.task_to_wire(await self._tasks.update(DEFAULT_TENANT, changed, expected_version=expected))
+        )
+
+    async def DeleteTask(self, request: pb.DeleteTaskRequest, context: Context) -> pb.DeleteTaskResponse:
+        """Deletes a task."""
+        count = await self._tasks.delete(DEFAULT_TENANT, request.name, force=request.force)
+        return pb.DeleteTaskResponse(deleted_example_count=count)
+
+
+def _masked(stored: Task, given: Task, paths: list[str]) -> Task:
+    if not paths:
+        raise InvalidField("name the fields that change, for example `policy.k`", field="update_mask")
+    for path in paths:
+        field, _, part = path.partition(".")
+        if field == "policy" and part in _POLICY_FIELDS:
+            value = getattr(given.policy, part)
+            stored = replace(stored, policy=replace(stored.policy, **{part: value}))
+        elif field in _FIELDS and not part:
+            stored = replace(stored, **{field: getattr(given, field)})
+        else:
+            known = ", ".join([*sorted(_FIELDS), *(f"policy.{name}" for name in sorted(_POLICY_FIELDS))])
+            raise InvalidField(f"this can't be changed; what can: {known}", field="update_mask")
+    return stored

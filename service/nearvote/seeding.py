@@ -1,0 +1,97 @@
+"""Loading the shipped tasks and examples into an empty store."""
+
+import json
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+from nearvote.curate import Curator
+from nearvote.errors import InvalidSetting, NearvoteError
+from nearvote.examples.example import Draft
+from nearvote.examples.files import ExampleFile
+from nearvote.tasks.document import task_from_document
+from nearvote.tasks.registry import TaskRegistry
+from nearvote.tasks.task import Task
+
+_KIND = "seeds"
+_CHUNK = 128
+
+Progress = Callable[[int, int], None]
+
+
+class SeedStore(Protocol):
+    """What seeding needs of the store: to know whether it was done."""
+
+    async def documents(self, kind: str, tenant: str) -> dict[str, dict[str, Any]]:
+        """All documents of a kind, by name."""
+        ...
+
+    async def put_document(self, kind: str, tenant: str, name: str, body: dict[str, Any]) -> None:
+        """Adds or replaces a document."""
+        ...
+
+
+def shipped_seeds() -> Path:
+    """Where the seeds are: in the installed package, or beside it in a source tree."""
+    installed = Path(__file__).parent / "seeds"
+    return installed if installed.is_dir() else Path(__file__).parents[2] / "seeds"
+
+
+async def load_seeds(
+    folder: Path, tenant: str, store: SeedStore, tasks: TaskRegistry, curator: Curator, progress: Progress
+) -> int:
+    """Loads tasks and examples, once: a store that has seeds, or tasks of its own, is left as it is.
+
+    Cut short, it goes on at the next start: examples that are there already are not embedded again.
+
+    Args:
+        folder: `tasks.json`, a list of tasks, and for each an optional file of examples, `NAME.jsonl`.
+        tenant: Whose they become.
+        store: Knows whether it was done.
+        tasks: Where tasks go.
+        curator: Where examples go.
+        progress: Told how many examples are done, and how many there are.
+
+    Returns:
+        How many examples were loaded; 0 when there was nothing to do.
+
+    Raises:
+        InvalidSetting: The folder's files can't be read.
+        NearvoteError: A task or an example in them can't be right.
+    """
+    state = (await store.documents(_KIND, tenant)).get("state")
+    known = {task.name for task in await tasks.list_all(tenant)}
+    if state == {"done": True} or (state is None and known):
+        return 0
+    await store.put_document(_KIND, tenant, "state", {"done": False})
+    seeds = _read_tasks(folder)
+    files = [(task.name, path) for task in seeds if (path := folder / f"{task.name}.jsonl").is_file()]
+    drafts = [draft for name, path in files for draft in _read_examples(path, name)]
+    for task in seeds:
+        if task.name not in known:
+            await tasks.create(tenant, task)
+    done = 0
+    remaining = iter(drafts)
+    while chunk := list(islice(remaining, _CHUNK)):
+        await curator.create(tenant, chunk)
+        done += len(chunk)
+        progress(done, len(drafts))
+    await store.put_document(_KIND, tenant, "state", {"done": True})
+    return done
+
+
+def _read_tasks(folder: Path) -> list[Task]:
+    path = folder / "tasks.json"
+    try:
+        return [task_from_document(document) for document in json.loads(path.read_text())]
+    except (OSError, ValueError, TypeError) as error:
+        raise InvalidSetting(f"{path} can't be read as a list of tasks: {error}", field="seeds_dir") from error
+
+
+def _read_examples(path: Path, task: str) -> Iterator[Draft]:
+    with path.open("rb") as lines:
+        for number, draft in ExampleFile(lines, task):
+            if isinstance(draft, NearvoteError):
+                raise draft.at(f"{path.name}, line {number}")
+            yield draft

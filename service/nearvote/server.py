@@ -1,0 +1,174 @@
+"""The server process: starts, serves, drains."""
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+
+import grpc
+import structlog
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from prometheus_client import start_http_server
+
+from nearvote.errors import InvalidSetting
+from nearvote.observe.health import HealthMonitor
+from nearvote.rpc.caller import DEFAULT_TENANT
+from nearvote.rpc.classification import ClassificationServicer
+from nearvote.rpc.examples import ExampleServicer
+from nearvote.rpc.info import InfoServicer
+from nearvote.rpc.interceptors import StatusInterceptor
+from nearvote.rpc.tasks import TaskServicer
+from nearvote.settings import Settings
+from nearvote.v1 import (
+    classification_service_pb2,
+    classification_service_pb2_grpc,
+    example_service_pb2,
+    example_service_pb2_grpc,
+    info_service_pb2,
+    info_service_pb2_grpc,
+    task_service_pb2,
+    task_service_pb2_grpc,
+)
+from nearvote.version import VERSION
+from nearvote.wiring import Parts, Progress, parts_of
+
+_log = structlog.get_logger(__name__)
+
+_EXAMPLE_COUNT_SECONDS = 5.0  # how old the metric of examples may be
+
+_CLASSIFICATION = classification_service_pb2.DESCRIPTOR.services_by_name["ClassificationService"].full_name
+_EXAMPLE = example_service_pb2.DESCRIPTOR.services_by_name["ExampleService"].full_name
+_TASK = task_service_pb2.DESCRIPTOR.services_by_name["TaskService"].full_name
+_INFO = info_service_pb2.DESCRIPTOR.services_by_name["InfoService"].full_name
+_HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+
+# What each service stands on; "" is the whole process.
+_NEEDS = {
+    _CLASSIFICATION: ("encoder", "store"),
+    _EXAMPLE: ("encoder", "store"),
+    _TASK: ("store",),
+    _INFO: ("store",),
+    "": ("encoder", "store"),
+}
+
+
+async def serve(settings: Settings, seed_progress: Progress) -> None:
+    """Serves until SIGTERM or SIGINT, then lets calls under way finish.
+
+    Args:
+        settings: What it was told.
+        seed_progress: Told how many seeds are loaded, and how many there are.
+
+    Raises:
+        StartupError: It can't start; the message says why and what to do.
+    """
+    began = time.perf_counter()
+    async with parts_of(settings, seed_progress) as parts, _serving(settings, parts) as (server, health):
+        _log.info(
+            "serving",
+            address=settings.address,
+            metrics=settings.metrics_address,
+            store=parts.store.kind,
+            encoder=parts.encoder.spec.model,
+            engine=parts.encoder.spec.engine,
+            start_seconds=round(time.perf_counter() - began, 2),
+        )
+        await _stop_signal()
+        _log.info("draining", timeout_seconds=settings.drain_timeout_seconds)
+        await health.drain()
+        await server.stop(settings.drain_timeout_seconds)
+    _log.info("stopped")
+
+
+@contextlib.asynccontextmanager
+async def _serving(settings: Settings, parts: Parts) -> AsyncIterator[tuple[grpc.aio.Server, HealthMonitor]]:
+    health = HealthMonitor({"encoder": lambda: _check_encoder(parts), "store": parts.store.ping}, _NEEDS)
+    server = _server(settings, parts, health)
+    try:
+        server.add_insecure_port(settings.address)
+    except RuntimeError:
+        raise InvalidSetting(
+            f"{settings.address} can't be listened on: is another service there already? Name another with --address",
+            field="address",
+        ) from None
+    await health.check()  # the encoder's first computation, which is the slowest, is done before anybody calls
+    metrics_stop = _serve_metrics(settings, parts)
+    await server.start()
+    background = [asyncio.create_task(health.run()), asyncio.create_task(_count_examples(parts))]
+    try:
+        yield server, health
+    finally:
+        for task in background:
+            task.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
+        await server.stop(None)
+        metrics_stop()
+
+
+def _server(settings: Settings, parts: Parts, health: HealthMonitor) -> grpc.aio.Server:
+    server = grpc.aio.server(
+        interceptors=[StatusInterceptor(parts.metrics, time.perf_counter)],
+        options=[
+            ("grpc.max_receive_message_length", settings.max_request_bytes),
+            ("grpc.max_send_message_length", -1),  # our own answers; requests bound them
+            ("grpc.so_reuseport", 0),  # a second server on the same port is a mistake, not a team
+        ],
+    )
+    classification_service_pb2_grpc.add_ClassificationServiceServicer_to_server(
+        ClassificationServicer(parts.classifier, settings.limits), server
+    )
+    example_service_pb2_grpc.add_ExampleServiceServicer_to_server(ExampleServicer(parts.curator), server)
+    task_service_pb2_grpc.add_TaskServiceServicer_to_server(TaskServicer(parts.tasks), server)
+    info_service_pb2_grpc.add_InfoServiceServicer_to_server(
+        InfoServicer(parts.encoder.spec, settings.limits, parts.store.kind, parts.tasks), server
+    )
+    health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
+    reflection.enable_server_reflection(
+        (_CLASSIFICATION, _EXAMPLE, _TASK, _INFO, _HEALTH, reflection.SERVICE_NAME), server
+    )
+    return server
+
+
+def _serve_metrics(settings: Settings, parts: Parts) -> Callable[[], None]:
+    stack = contextlib.ExitStack()
+    if settings.metrics_address == "off":
+        return stack.close
+    parts.metrics.describe(VERSION, parts.encoder.spec, parts.store.kind)
+    host, _, port = settings.metrics_address.rpartition(":")
+    try:
+        http, _ = start_http_server(int(port), host.strip("[]"), parts.metrics.registry)
+    except (OSError, ValueError, OverflowError) as error:
+        raise InvalidSetting(
+            f"{settings.metrics_address} can't be listened on ({error}): name another with --metrics-address, or `off`",
+            field="metrics_address",
+        ) from None
+    stack.callback(http.server_close)
+    stack.callback(http.shutdown)
+    return stack.close
+
+
+async def _check_encoder(parts: Parts) -> None:
+    (tokens,) = parts.encoder.tokenize(["hello"])
+    await parts.batcher.encode([tokens])
+
+
+async def _count_examples(parts: Parts) -> None:
+    while True:
+        try:
+            tasks = await parts.tasks.list_all(DEFAULT_TENANT)
+            parts.metrics.examples(
+                {task.name: await parts.tasks.class_sizes(DEFAULT_TENANT, task.name) for task in tasks}
+            )
+        except Exception as error:  # noqa: BLE001 - a metric that can't be read is no reason to stop
+            _log.warning("examples_not_counted", error=repr(error))
+        await asyncio.sleep(_EXAMPLE_COUNT_SECONDS)
+
+
+async def _stop_signal() -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await stop.wait()

@@ -1,0 +1,130 @@
+"""Settings: read once, from flags, the environment, and a TOML file, in this order; then frozen and passed down."""
+
+import os
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from nearvote.errors import InvalidSetting
+from nearvote.limits import Limits
+
+_DEFAULTS = Limits()
+
+
+def _xdg(variable: str, fallback: str) -> Path:
+    return Path(os.environ.get(variable) or Path.home() / fallback) / "nearvote"
+
+
+class Settings(BaseSettings):
+    """What the service can be told. Each has an environment variable: NEARVOTE_ and its name in capitals."""
+
+    model_config = SettingsConfigDict(env_prefix="NEARVOTE_", frozen=True, extra="forbid", env_ignore_empty=True)
+
+    address: str = Field("127.0.0.1:50051", description="Where gRPC is served: host:port, or unix:path.")
+    metrics_address: str = Field(
+        "127.0.0.1:9464", description="Where /metrics is served: host:port; `off` for nowhere."
+    )
+    data_dir: Path = Field(
+        default_factory=lambda: _xdg("XDG_DATA_HOME", ".local/share"),
+        description="Folder of the embedded store. Not used with a Qdrant server.",
+    )
+    cache_dir: Path = Field(
+        default_factory=lambda: _xdg("XDG_CACHE_HOME", ".cache"), description="Folder of exported models."
+    )
+    qdrant_url: str | None = Field(
+        None, description="URL of a Qdrant server, such as http://localhost:6333; the embedded store when not set."
+    )
+    qdrant_grpc_port: int = Field(6334, ge=1, le=65535, description="The Qdrant server's gRPC port.")
+    qdrant_api_key: SecretStr | None = Field(None, description="The Qdrant server's API key.")
+    qdrant_timeout_seconds: int = Field(10, ge=1, description="How long a call to the Qdrant server may take.")
+    model: str = Field(
+        "sentence-transformers/all-MiniLM-L6-v2",
+        description="The encoder: hub id, folder, or `hashing` for one without a model, for tests.",
+    )
+    model_revision: str | None = Field(None, description="Commit of a hub id.")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the encoder runs.")
+    threads: int | None = Field(
+        None, ge=1, description="The encoder's threads on a CPU; all usable cores when not set."
+    )
+    seeds: bool = Field(True, description="Load the shipped tasks and examples into an empty store.")  # noqa: FBT003
+    seeds_dir: Path | None = Field(
+        None, description="Folder of tasks.json and examples to load instead of the shipped."
+    )
+    max_text_bytes: int = Field(_DEFAULTS.max_text_bytes, ge=1, description="Longest text, in bytes of UTF-8.")
+    max_batch_texts: int = Field(_DEFAULTS.max_batch_texts, ge=1, description="Most texts or examples in one batch.")
+    max_k: int = Field(_DEFAULTS.max_k, ge=1, description="Most neighbours that may vote or be searched.")
+    max_labels: int = Field(_DEFAULTS.max_labels, ge=1, description="Most labels of a task.")
+    max_tasks: int = Field(_DEFAULTS.max_tasks, ge=1, description="Most tasks.")
+    max_request_bytes: int = Field(_DEFAULTS.max_request_bytes, ge=1024, description="Largest request, in bytes.")
+    max_stream_concurrency: int = Field(
+        _DEFAULTS.max_stream_concurrency, ge=1, description="Most items of one stream that are worked on at a time."
+    )
+    drain_timeout_seconds: float = Field(
+        10.0, ge=0, description="How long calls may go on after SIGTERM before they are cut off."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged.")
+    log_format: Literal["auto", "json", "console"] = Field(
+        "auto", description="How it is logged; `auto` is for people at a terminal, JSON elsewhere."
+    )
+
+    @property
+    def limits(self) -> Limits:
+        """The bounds on requests and state."""
+        return Limits(
+            max_text_bytes=self.max_text_bytes,
+            max_batch_texts=self.max_batch_texts,
+            max_k=self.max_k,
+            max_labels=self.max_labels,
+            max_tasks=self.max_tasks,
+            max_request_bytes=self.max_request_bytes,
+            max_stream_concurrency=self.max_stream_concurrency,
+        )
+
+
+def read_settings(flags: dict[str, Any], config: Path | None = None) -> Settings:
+    """Reads the settings.
+
+    Args:
+        flags: What the command line says; None stands for nothing said.
+        config: A TOML file; that of NEARVOTE_CONFIG when None, and no file when that is not set.
+
+    Returns:
+        The settings: flags before environment before file before defaults.
+
+    Raises:
+        InvalidSetting: A value can't be right, a name is unknown, or the file can't be read.
+    """
+    if config is None and os.environ.get("NEARVOTE_CONFIG"):
+        config = Path(os.environ["NEARVOTE_CONFIG"])
+    if config is not None and not config.is_file():
+        raise InvalidSetting(f"there is no file {config}", field="config")
+
+    class FileSettings(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            del dotenv_settings, file_secret_settings
+            return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=config)
+
+    given = {name: value for name, value in flags.items() if value is not None}
+    try:
+        return cast("Settings", FileSettings(**given))
+    except ValidationError as error:
+        problem = error.errors()[0]
+        name = ".".join(map(str, problem["loc"]))
+        raise InvalidSetting(f"{name}: {problem['msg']}", field=name) from None
+    except ValueError as error:  # not TOML
+        raise InvalidSetting(f"{config} can't be read: {error}", field="config") from None

@@ -1,0 +1,110 @@
+"""Puts the service together. The only place that names concrete classes."""
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nearvote.classify import Classifier
+from nearvote.curate import Curator
+from nearvote.embedding.batcher import Batcher
+from nearvote.embedding.embedder import Embedder
+from nearvote.embedding.encoder import Encoder, EncoderSpec
+from nearvote.embedding.load import load_encoder
+from nearvote.examples.edge_engine import EdgeEngine
+from nearvote.examples.qdrant_store import QdrantStore, open_store
+from nearvote.examples.store import VectorSpace
+from nearvote.observe.metrics import Metrics, ObservedClassifier, ObservedEncoder
+from nearvote.reindex import Reindexed, reindex
+from nearvote.rpc.caller import DEFAULT_TENANT
+from nearvote.seeding import load_seeds, shipped_seeds
+from nearvote.settings import Settings
+from nearvote.tasks.registry import TaskRegistry
+
+if TYPE_CHECKING:
+    from nearvote.examples.engine import Engine
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The parts of a running service."""
+
+    encoder: Encoder
+    batcher: Batcher
+    store: QdrantStore
+    tasks: TaskRegistry
+    classifier: ObservedClassifier
+    curator: Curator
+    metrics: Metrics
+
+
+@contextlib.asynccontextmanager
+async def parts_of(settings: Settings, seed_progress: Progress) -> AsyncIterator[Parts]:
+    """Builds the parts of a service, ready to serve, and takes them apart at the end.
+
+    Args:
+        settings: What it was told.
+        seed_progress: Told how many seeds are loaded, and how many there are.
+
+    Raises:
+        StartupError: It can't start; the message says why and what to do.
+        StoreUnavailable: The store did not answer.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        engine = open_engine(settings)  # first: a folder in use is known at once, a model takes longer to load
+        stack.push_async_callback(engine.close)
+        metrics = Metrics()
+        encoder = ObservedEncoder(_encoder(settings), metrics)
+        batcher = Batcher(encoder)
+        stack.push_async_callback(batcher.close)
+        metrics.watch_queue(lambda: batcher.depth)
+        store = await open_store(engine, _space(encoder.spec))
+        embedder = Embedder(encoder, batcher)
+        tasks = TaskRegistry(store, settings.limits)
+        curator = Curator(embedder, store, tasks, settings.limits)
+        if settings.seeds:
+            folder = settings.seeds_dir or shipped_seeds()
+            await load_seeds(folder, DEFAULT_TENANT, store, tasks, curator, seed_progress)
+        classifier = ObservedClassifier(Classifier(embedder, store, tasks, settings.limits), metrics)
+        yield Parts(encoder, batcher, store, tasks, classifier, curator, metrics)
+
+
+async def reindex_with(settings: Settings, progress: Progress) -> Reindexed:
+    """Embeds all stored examples again with the encoder that the settings name."""
+    async with contextlib.AsyncExitStack() as stack:
+        engine = open_engine(settings)
+        stack.push_async_callback(engine.close)
+        encoder = _encoder(settings)
+        batcher = Batcher(encoder)
+        stack.push_async_callback(batcher.close)
+        return await reindex(engine, Embedder(encoder, batcher), _space(encoder.spec), progress)
+
+
+def open_engine(settings: Settings) -> "Engine":
+    """Qdrant Edge in the data folder, or the Qdrant server that the settings name.
+
+    Raises:
+        StoreLocked: Another process has the folder open.
+    """
+    if settings.qdrant_url is None:
+        return EdgeEngine(settings.data_dir)
+    # Importing qdrant-client takes half a second, so only where it is used.
+    from nearvote.examples.server_engine import ServerEngine  # noqa: PLC0415
+
+    key = settings.qdrant_api_key
+    return ServerEngine.connect(
+        settings.qdrant_url,
+        grpc_port=settings.qdrant_grpc_port,
+        api_key=key.get_secret_value() if key else None,
+        timeout_seconds=settings.qdrant_timeout_seconds,
+    )
+
+
+def _encoder(settings: Settings) -> Encoder:
+    return load_encoder(settings.model, settings.model_revision, settings.device, settings.cache_dir, settings.threads)
+
+
+def _space(spec: EncoderSpec) -> VectorSpace:
+    return VectorSpace(spec.key, spec.dimension, spec.model)
