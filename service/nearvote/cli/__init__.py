@@ -1,0 +1,36 @@
+"""The command line."""
+
+from typing import Annotated
+
+import typer
+
+from nearvote.cli import classify, examples, serve, tasks
+from nearvote.version import VERSION
+
+app = typer.Typer(
+    name="nearvote",
+    help="Labels messages by the vote of their nearest labelled examples.",
+    epilog="Exit codes: 0 done; 1 the service refused or failed; 2 wrong usage; 3 no service; 4 invalid lines.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,  # they print local variables, which may hold texts
+)
+app.command("serve")(serve.serve)
+app.command("reindex")(serve.reindex)
+app.command("classify")(classify.classify)
+app.command("info")(tasks.info)
+app.add_typer(examples.app, name="examples")
+app.add_typer(tasks.app, name="tasks")
+
+
+@app.callback(invoke_without_command=True)
+def version(
+    show: Annotated[bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)] = False,
+) -> None:
+    if show:
+        typer.echo(VERSION)
+        raise typer.Exit
+
+
+def main() -> None:
+    """Runs the command line."""
+    app()

@@ -1,0 +1,138 @@
+"""`nearvote classify`."""
+
+import sys
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from nearvote.cli.output import ADDRESS, Address, Exit, Json, err, out, print_json, service
+from nearvote.client.calls import StreamAnswer
+from nearvote.voting.prediction import Prediction
+
+_SHOWN_NEIGHBORS = 3
+_SHOWN_CHARACTERS = 100
+
+
+def classify(
+    texts: Annotated[
+        list[str] | None, typer.Argument(metavar="TEXT...", help="Lines of standard input when none.")
+    ] = None,
+    task: Annotated[
+        list[str] | None, typer.Option("--task", "-t", help="A task to ask; all when none is named.")
+    ] = None,
+    k: Annotated[int | None, typer.Option("-k", help="Neighbours that vote.")] = None,
+    neighbors: Annotated[int | None, typer.Option(help="Neighbours to show; all voters with --json.")] = None,
+    as_json: Json = False,
+    address: Address = ADDRESS,
+) -> None:
+    """Label texts, and show the neighbours that decided.
+
+    With --json one object a line, for each text and task: text, task, label, labels, score, margin, scores, abstained,
+    reason, action, windows, neighbors.
+    """
+    lines = iter(texts) if texts else _standard_input()
+    limit = neighbors if neighbors is not None or as_json else _SHOWN_NEIGHBORS
+    failed = False
+    under_way: dict[int, str] = {}
+
+    def remember() -> Iterator[str]:
+        for i, line in enumerate(lines):
+            under_way[i] = line
+            yield line
+
+    with service(address) as client:
+        answers = client.classify_stream(remember(), task or (), k=k, with_texts=True, neighbor_limit=limit)
+        for answer in _in_order(answers):
+            text = under_way.pop(answer.index)
+            if answer.error is not None:
+                failed = True
+                if as_json:
+                    print_json(
+                        {"text": text, "error": {"reason": answer.error.reason, "message": answer.error.message}}
+                    )
+                else:
+                    err.print(f"{_shortened(text)}: {answer.error}", style="red", markup=False, highlight=False)
+            elif answer.classification is not None:
+                windows = answer.classification.window_count
+                for prediction in answer.classification.predictions:
+                    if as_json:
+                        print_json(_as_json(text, prediction, windows))
+                if not as_json:
+                    out.print(_as_table(text, answer.classification.predictions, windows))
+    raise typer.Exit(Exit.FAILED if failed else Exit.DONE)
+
+
+def _standard_input() -> Iterator[str]:
+    for line in sys.stdin.buffer:
+        yield line.decode(errors="replace").rstrip("\r\n")
+
+
+def _in_order(answers: Iterator[StreamAnswer]) -> Iterator[StreamAnswer]:
+    """Answers in the order of their texts; early ones wait for those before them."""
+    early: dict[int, StreamAnswer] = {}
+    due = 0
+    for answer in answers:
+        early[answer.index] = answer
+        while due in early:
+            yield early.pop(due)
+            due += 1
+
+
+def _as_json(text: str, prediction: Prediction, windows: int) -> dict[str, Any]:
+    reason = prediction.abstention_reason
+    return {
+        "text": text,
+        "task": prediction.task,
+        "label": prediction.label,
+        "labels": list(prediction.labels),
+        "score": round(prediction.score, 6),
+        "margin": round(prediction.margin, 6),
+        "scores": {label: round(score, 6) for label, score in prediction.scores.items()},
+        "abstained": prediction.abstained,
+        "reason": reason.value if reason else None,
+        "action": prediction.action.value if prediction.action else None,
+        "windows": windows,
+        "decided_by_window": prediction.decided_by_window,
+        "neighbors": [
+            {
+                "id": neighbor.example_id,
+                "text": neighbor.text,
+                "labels": list(neighbor.labels),
+                "similarity": round(neighbor.similarity, 6),
+                "weight": round(neighbor.share, 6),
+                "view": neighbor.view.value,
+                "window": neighbor.window,
+                "source": neighbor.source,
+            }
+            for neighbor in prediction.neighbors
+        ],
+    }
+
+
+def _as_table(text: str, predictions: tuple[Prediction, ...], windows: int) -> Table:
+    title = _shortened(text) + (f"  ({windows} windows)" if windows > 1 else "")
+    table = Table(title=Text(title), title_justify="left", title_style="bold")
+    for column in ("task", "label", "score", "margin", "similarity", "labels", "neighbour"):
+        table.add_column(column, justify="right" if column in {"score", "margin", "similarity"} else "left")
+    for prediction in predictions:
+        reason = prediction.abstention_reason
+        answer = f"abstains: {reason.value}" if reason else ", ".join(prediction.labels)
+        first = (prediction.task, answer, f"{prediction.score:.3f}", f"{prediction.margin:.3f}")
+        for i, neighbor in enumerate(prediction.neighbors or (None,)):
+            row = first if i == 0 else ("", "", "", "")
+            evidence = (
+                (f"{neighbor.similarity:.3f}", ", ".join(neighbor.labels), _shortened(neighbor.text))
+                if neighbor
+                else ("", "", "")
+            )
+            table.add_row(*(Text(cell) for cell in (*row, *evidence)))
+        table.add_section()
+    return table
+
+
+def _shortened(text: str) -> str:
+    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 1] + "…"

@@ -1,0 +1,216 @@
+"""`nearvote examples`."""
+
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import IO, Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from nearvote.cli.output import ADDRESS, Address, Bar, Exit, Json, err, fail, out, print_json, service
+from nearvote.client.sync import Client
+from nearvote.errors import NearvoteError
+from nearvote.examples.example import Draft, Example
+from nearvote.examples.files import ExampleFile, example_to_line
+
+app = typer.Typer(help="Add, import, export, list, search and delete examples.", no_args_is_help=True)
+
+_CHUNK = 128  # examples a message of an import; each is acknowledged
+_SHOWN_PROBLEMS = 20
+
+Task = Annotated[str, typer.Option("--task", "-t", help="Their task.")]
+OnlyLabel = Annotated[str, typer.Option("--label", "-l", help="Only those with this label.")]
+
+
+@app.command()
+def add(
+    text: Annotated[str, typer.Argument(metavar="TEXT")],
+    task: Task,
+    label: Annotated[list[str], typer.Option("--label", "-l", help="Its label; several in a multi-label task.")],
+    weight: Annotated[float, typer.Option(help="How much its vote counts, above 0 and up to 100.")] = 1.0,
+    source: Annotated[str, typer.Option(help="Where it comes from.")] = "",
+    as_json: Json = False,
+    address: Address = ADDRESS,
+) -> None:
+    """Add an example, or relabel the one with this text. It votes in the very next prediction."""
+    with service(address) as client:
+        saved = client.add_example(task, text, label, weight=weight, source=source)
+    if as_json:
+        print_json({**json.loads(example_to_line(saved.example)), "created": saved.created})
+    else:
+        out.print(f"{'added' if saved.created else 'updated'} {saved.example.id}", highlight=False)
+
+
+@app.command("import")
+def import_(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="JSON Lines, or CSV with a header; - for standard input.")
+    ],
+    task: Annotated[str, typer.Option("--task", "-t", help="The task of examples that name none.")] = "",
+    skip_invalid: Annotated[
+        bool, typer.Option("--skip-invalid", help="Import the rest of a file that has invalid lines; else nothing is.")
+    ] = False,
+    address: Address = ADDRESS,
+) -> None:
+    """Import examples from a file.
+
+    A JSON line has `text`, `labels` (or `label`), and perhaps `task`, `weight`, `source`; a CSV file has columns of
+    these names, labels separated by |. Importing a file twice is importing it once.
+    """
+    is_csv = file.suffix.lower() == ".csv"
+    with _seekable(file) as stream, service(address) as client:
+        size = stream.seek(0, 2)
+        if not skip_invalid and _run(client, stream, size, task, "checking", is_csv=is_csv, validate_only=True)[2]:
+            fail("nothing was imported: mend these lines, or import the rest with --skip-invalid", Exit.INVALID_LINES)
+        valid, created, invalid = _run(client, stream, size, task, "importing", is_csv=is_csv, validate_only=False)
+    out.print(f"{valid} examples imported, {created} of them new; {invalid} lines invalid", highlight=False)
+    raise typer.Exit(Exit.INVALID_LINES if invalid else Exit.DONE)
+
+
+@app.command()
+def export(
+    task: Task,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="A file; standard output when not given.")
+    ] = None,
+    address: Address = ADDRESS,
+) -> None:
+    """Export all examples of a task as JSON Lines, as `import` takes them."""
+    with service(address) as client:
+        examples = client.export_examples(task)
+        if output is None:
+            for example in examples:
+                sys.stdout.write(example_to_line(example) + "\n")
+            return
+        count = _write_whole(output, examples)
+    out.print(f"{count} examples exported to {output}", highlight=False)
+
+
+@app.command("list")
+def list_(
+    task: Task,
+    label: OnlyLabel = "",
+    source: Annotated[str, typer.Option(help="Only those from this source.")] = "",
+    limit: Annotated[int, typer.Option(min=1, help="How many.")] = 50,
+    as_json: Json = False,
+    address: Address = ADDRESS,
+) -> None:
+    """List a task's examples, in the order of their ids."""
+    with service(address) as client:
+        examples = list(islice(client.list_examples(task, label=label, source=source), limit))
+    _show([(example, None) for example in examples], as_json=as_json)
+
+
+@app.command()
+def search(
+    text: Annotated[str, typer.Argument(metavar="TEXT")],
+    task: Task,
+    label: OnlyLabel = "",
+    limit: Annotated[int, typer.Option(min=1, help="How many.")] = 10,
+    as_json: Json = False,
+    address: Address = ADDRESS,
+) -> None:
+    """Find the examples nearest to a text, nearest first."""
+    with service(address) as client:
+        found = client.search_examples(task, text, label=label, limit=limit)
+    _show([(one.example, one.similarity) for one in found], as_json=as_json)
+
+
+@app.command()
+def delete(
+    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids, as `list` and `classify --json` show them.")],
+    task: Task,
+    address: Address = ADDRESS,
+) -> None:
+    """Delete examples: their texts, their vectors and their votes."""
+    with service(address) as client:
+        for id_ in ids:
+            client.delete_example(task, id_)
+            out.print(f"deleted {id_}", highlight=False)
+
+
+def _run(
+    client: Client, stream: IO[bytes], size: int, task: str, what: str, *, is_csv: bool, validate_only: bool
+) -> tuple[int, int, int]:
+    """Sends a file through the service. Returns how many lines were valid, new, and invalid."""
+    stream.seek(0)
+    bar = Bar(f"{what}, bytes")
+    source = ExampleFile(iter(stream.readline, b""), task, is_csv=is_csv)
+    problems: list[tuple[int, str]] = []
+    valid = created = 0
+
+    def drafts() -> Iterator[tuple[int, Draft]]:
+        for line, draft in source:
+            if isinstance(draft, NearvoteError):
+                problems.append((line, draft.message))
+            else:
+                yield line, draft
+
+    items = drafts()
+    chunks = iter(lambda: list(islice(items, _CHUNK)), [])
+    for progress in client.import_examples(chunks, validate_only=validate_only):
+        valid += progress.accepted_count
+        created += progress.created_count
+        problems += [(line, str(error)) for line, error in progress.rejections.items()]
+        bar(min(stream.tell(), size), size)
+    bar.close()
+    if validate_only and source.ignored_fields:
+        err.print(f"ignored fields: {', '.join(sorted(source.ignored_fields))}", markup=False, highlight=False)
+    for line, message in sorted(problems)[:_SHOWN_PROBLEMS]:
+        err.print(f"line {line}: {message}", style="red", markup=False, highlight=False)
+    if len(problems) > _SHOWN_PROBLEMS:
+        err.print(f"and {len(problems) - _SHOWN_PROBLEMS} more", style="red", highlight=False)
+    return valid, created, len(problems)
+
+
+@contextmanager
+def _seekable(file: Path) -> Iterator[IO[bytes]]:
+    """The file, to be read twice; standard input is copied to a file of its own."""
+    if str(file) == "-":
+        with tempfile.TemporaryFile() as copy:
+            shutil.copyfileobj(sys.stdin.buffer, copy)
+            yield copy
+        return
+    try:
+        stream = file.open("rb")
+    except OSError as error:
+        fail(f"{file} can't be read: {error.strerror}", Exit.USAGE)
+        raise
+    with stream:
+        yield stream
+
+
+def _write_whole(output: Path, examples: Iterator[Example]) -> int:
+    """Writes a file that appears whole or not at all."""
+    draft = output.with_name(f"{output.name}.part")
+    count = 0
+    with draft.open("w", encoding="utf-8") as stream:
+        for example in examples:
+            stream.write(example_to_line(example) + "\n")
+            count += 1
+    draft.rename(output)
+    return count
+
+
+def _show(examples: list[tuple[Example, float | None]], *, as_json: bool) -> None:
+    if as_json:
+        for example, similarity in examples:
+            document = json.loads(example_to_line(example))
+            print_json(document if similarity is None else {**document, "similarity": round(similarity, 6)})
+        return
+    table = Table()
+    scored = any(similarity is not None for _, similarity in examples)
+    for column in (("similarity",) if scored else ()) + ("labels", "text", "source", "id"):
+        table.add_column(column, no_wrap=column == "id")
+    for example, similarity in examples:
+        row = [f"{similarity:.3f}"] if similarity is not None else []
+        row += [", ".join(example.labels), example.text, example.source, example.id]
+        table.add_row(*map(Text, row))
+    out.print(table)

@@ -1,0 +1,117 @@
+"""What all commands share: where the service is, how things are printed, and how commands end."""
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from enum import IntEnum
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from nearvote.client.calls import DEFAULT_ADDRESS
+from nearvote.client.errors import ServiceError, ServiceUnreachable
+from nearvote.client.sync import Client
+from nearvote.errors import NearvoteError
+
+out = Console(soft_wrap=True)
+err = Console(stderr=True, soft_wrap=True)
+
+
+class Exit(IntEnum):
+    """How a command ends."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    NO_SERVICE = 3
+    INVALID_LINES = 4
+
+
+Address = Annotated[
+    str,
+    typer.Option("--address", "-a", envvar="NEARVOTE_ADDRESS", help="Where the service is: host:port, or unix:path."),
+]
+Json = Annotated[bool, typer.Option("--json", help="For programs: one JSON object a line.")]
+
+ADDRESS = DEFAULT_ADDRESS
+
+
+@contextlib.contextmanager
+def service(address: str) -> Iterator[Client]:
+    """A client; its errors, and the parts' own, end the command with a line for people and a code for scripts."""
+    with endings(), Client(address) as client:
+        yield client
+
+
+@contextlib.contextmanager
+def endings() -> Iterator[None]:
+    """Errors end the command with a line for people and a code for scripts."""
+    try:
+        yield
+    except ServiceUnreachable as error:
+        fail(str(error), Exit.NO_SERVICE)
+    except ServiceError as error:
+        fail(str(error), Exit.FAILED)
+    except NearvoteError as error:
+        fail(f"{error.message} ({error.reason})", Exit.FAILED)
+    except BrokenPipeError:  # whoever read us has seen enough
+        sys.stderr.close()
+        raise typer.Exit(Exit.DONE) from None
+
+
+def fail(message: str, code: Exit) -> None:
+    """Ends the command.
+
+    Raises:
+        typer.Exit: Always.
+    """
+    err.print(message, style="red", markup=False, highlight=False)
+    raise typer.Exit(code)
+
+
+def print_json(value: Any) -> None:
+    """Prints a JSON object on a line of its own, at once."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+def time_of(micros: int) -> str:
+    """A time for people, in UTC."""
+    from datetime import UTC, datetime  # noqa: PLC0415
+
+    return datetime.fromtimestamp(micros / 1e6, UTC).isoformat(timespec="seconds") if micros else "never"
+
+
+class Bar:
+    """A progress bar on standard error, drawn at a terminal and told in a line elsewhere.
+
+    Args:
+        what: What is being done.
+    """
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._progress = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=err
+        )
+        self._task = self._progress.add_task(what, total=None, visible=False)
+        self._done = 0
+
+    def __call__(self, done: int, total: int) -> None:
+        """Shows how far it is. Total 0 stands for unknown."""
+        if not self._progress.live.is_started:
+            self._progress.start()
+        self._done = done
+        self._progress.update(self._task, completed=done, total=total or None, visible=True)
+        if done == total:
+            self.close()
+
+    def close(self) -> None:
+        """Leaves the bar as it is."""
+        if self._progress.live.is_started:
+            self._progress.stop()
+            if not err.is_terminal:
+                err.print(f"{self._what}: {self._done} done", highlight=False)

@@ -1,0 +1,106 @@
+"""`nearvote serve` and `nearvote reindex`: the commands that are the service, rather than talk to it."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from nearvote.cli.output import Bar, Exit, endings, err, fail, out
+from nearvote.settings import Settings, read_settings
+
+Config = Annotated[Path | None, typer.Option("--config", "-c", help="A TOML file of settings. [env: NEARVOTE_CONFIG]")]
+DataDir = Annotated[Path | None, typer.Option(help="Folder of the embedded store. [env: NEARVOTE_DATA_DIR]")]
+QdrantUrl = Annotated[
+    str | None, typer.Option(help="URL of a Qdrant server, instead of the embedded store. [env: NEARVOTE_QDRANT_URL]")
+]
+Model = Annotated[str | None, typer.Option(help="The encoder: hub id, or folder. [env: NEARVOTE_MODEL]")]
+Revision = Annotated[str | None, typer.Option(help="Commit of a hub id. [env: NEARVOTE_MODEL_REVISION]")]
+Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda. [env: NEARVOTE_DEVICE]")]
+LogLevel = Annotated[str | None, typer.Option(help="debug, info, warning or error. [env: NEARVOTE_LOG_LEVEL]")]
+
+
+def serve(
+    address: Annotated[
+        str | None,
+        typer.Option("--address", "-a", help="Where to serve: host:port, or unix:path. [env: NEARVOTE_ADDRESS]"),
+    ] = None,
+    metrics_address: Annotated[
+        str | None,
+        typer.Option(help="Where to serve /metrics: host:port, or `off`. [env: NEARVOTE_METRICS_ADDRESS]"),
+    ] = None,
+    data_dir: DataDir = None,
+    qdrant_url: QdrantUrl = None,
+    model: Model = None,
+    model_revision: Revision = None,
+    device: Device = None,
+    seeds: Annotated[
+        bool | None, typer.Option("--seeds/--no-seeds", help="Load the shipped examples at the first start.")
+    ] = None,
+    log_level: LogLevel = None,
+    config: Config = None,
+) -> None:
+    """Start the service.
+
+    Flags come before the environment, the environment before the file. `docs/configuration.md` has all settings.
+    """
+    settings = _settings(
+        config,
+        address=address,
+        metrics_address=metrics_address,
+        data_dir=data_dir,
+        qdrant_url=qdrant_url,
+        model=model,
+        model_revision=model_revision,
+        device=device,
+        seeds=seeds,
+        log_level=log_level,
+    )
+    # Imported here: other commands need none of it.
+    import uvloop  # noqa: PLC0415
+
+    from nearvote.server import serve as run  # noqa: PLC0415
+
+    with endings():
+        uvloop.run(run(settings, Bar("loading seeds")))
+
+
+def reindex(
+    model: Model = None,
+    model_revision: Revision = None,
+    data_dir: DataDir = None,
+    qdrant_url: QdrantUrl = None,
+    device: Device = None,
+    log_level: LogLevel = None,
+    config: Config = None,
+) -> None:
+    """Embed all stored examples again with another encoder, while the service is stopped."""
+    settings = _settings(
+        config,
+        model=model,
+        model_revision=model_revision,
+        data_dir=data_dir,
+        qdrant_url=qdrant_url,
+        device=device,
+        log_level=log_level,
+    )
+    from nearvote.wiring import reindex_with  # noqa: PLC0415
+
+    with endings():
+        report = asyncio.run(reindex_with(settings, Bar("embedding examples")))
+    for id_ in report.unreadable_ids:
+        err.print(f"left out: {id_}, in which the new encoder reads nothing", highlight=False)
+    out.print(f"{report.embedded_count} examples embedded with {settings.model}", highlight=False)
+    raise typer.Exit(Exit.DONE)
+
+
+def _settings(config: Path | None, **flags: Any) -> Settings:
+    from nearvote.errors import InvalidSetting  # noqa: PLC0415
+    from nearvote.observe.logs import configure_logs  # noqa: PLC0415
+
+    try:
+        settings = read_settings(flags, config)
+    except InvalidSetting as error:
+        fail(error.message, Exit.USAGE)
+    configure_logs(settings.log_level, settings.log_format)
+    return settings

@@ -1,0 +1,237 @@
+"""`nearvote tasks` and `nearvote info`."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from nearvote.cli.output import ADDRESS, Address, Exit, Json, fail, out, print_json, service, time_of
+from nearvote.tasks.document import task_from_document, task_to_document
+from nearvote.tasks.task import Label, Task
+from nearvote.voting.policy import Action, LabelPolicy
+
+app = typer.Typer(help="List, create, show, change and delete tasks.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The task's name.")]
+Description = Annotated[str | None, typer.Option(help="What it asks.")]
+Benign = Annotated[str | None, typer.Option(help="The label that means: nothing to see here.")]
+OutOfScope = Annotated[str | None, typer.Option(help="The label of examples of what the task is not about.")]
+K = Annotated[int | None, typer.Option("-k", help="Neighbours that vote.")]
+Temperature = Annotated[float | None, typer.Option(help="Similarity by which a vote falls to 1/e.")]
+ClassSize = Annotated[float | None, typer.Option(help="How far votes are corrected for class size, 0 to 1.")]
+SimilarityFloor = Annotated[float | None, typer.Option(help="Nearest similarity below which it abstains, -1 to 1.")]
+MarginFloor = Annotated[float | None, typer.Option(help="Margin below which it abstains, 0 to 1.")]
+ScoreThreshold = Annotated[float | None, typer.Option(help="Score from which a label is given, multi-label, 0 to 1.")]
+AbstentionAction = Annotated[Action | None, typer.Option(help="What an abstention leads to.")]
+ReviewScore = Annotated[
+    list[str] | None, typer.Option(metavar="LABEL=SCORE", help="Show to a person from this score of a label on.")
+]
+BlockScore = Annotated[
+    list[str] | None, typer.Option(metavar="LABEL=SCORE", help="Stop from this score of a label on.")
+]
+
+
+@app.command("list")
+def list_tasks(as_json: Json = False, address: Address = ADDRESS) -> None:
+    """List the tasks."""
+    with service(address) as client:
+        tasks = list(client.list_tasks())
+    if as_json:
+        for task in tasks:
+            print_json(task_to_document(task))
+        return
+    table = Table()
+    for column in ("task", "kind", "labels", "version", "changed"):
+        table.add_column(column)
+    for task in tasks:
+        kind = "multi-label" if task.multi_label else "single-label"
+        row = (task.name, kind, ", ".join(task.label_names), str(task.policy_version), time_of(task.updated_us))
+        table.add_row(*map(Text, row))
+    out.print(table)
+
+
+@app.command()
+def show(name: Name, address: Address = ADDRESS) -> None:
+    """Show a task as JSON, as `tasks create --file` takes it."""
+    with service(address) as client:
+        typer.echo(json.dumps(task_to_document(client.get_task(name)), indent=2, ensure_ascii=False))
+
+
+@app.command()
+def create(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="The task's name; or --file.")] = None,
+    label: Annotated[list[str] | None, typer.Option("--label", "-l", help="One of its labels.")] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", "-f", help="A task as JSON, as `tasks show` prints it.")
+    ] = None,
+    multi_label: Annotated[bool, typer.Option("--multi-label", help="A message may have several labels.")] = False,
+    description: Description = None,
+    benign: Benign = None,
+    out_of_scope: OutOfScope = None,
+    k: K = None,
+    temperature: Temperature = None,
+    class_size_exponent: ClassSize = None,
+    similarity_floor: SimilarityFloor = None,
+    margin_floor: MarginFloor = None,
+    score_threshold: ScoreThreshold = None,
+    abstention_action: AbstentionAction = None,
+    review_score: ReviewScore = None,
+    block_score: BlockScore = None,
+    address: Address = ADDRESS,
+) -> None:
+    """Create a task."""
+    if file is not None:
+        task = _read(file)
+    elif name is None or not label:
+        raise typer.BadParameter("give a name and a --label or more, or a --file")
+    else:
+        task = Task(name, tuple(map(Label, label)), multi_label=multi_label)
+    task, _ = _changed(
+        task,
+        description=description,
+        benign_label=benign,
+        out_of_scope_label=out_of_scope,
+        k=k,
+        temperature=temperature,
+        class_size_exponent=class_size_exponent,
+        similarity_floor=similarity_floor,
+        margin_floor=margin_floor,
+        score_threshold=score_threshold,
+        abstention_action=abstention_action,
+        label_scores={"review_score": review_score, "block_score": block_score},
+    )
+    with service(address) as client:
+        created = client.create_task(task)
+    out.print(f"created task {created.name}", highlight=False)
+
+
+@app.command()
+def update(
+    name: Name,
+    add_label: Annotated[list[str] | None, typer.Option(help="A label to add.")] = None,
+    remove_label: Annotated[
+        list[str] | None, typer.Option(help="A label to take away; it must have no examples.")
+    ] = None,
+    description: Description = None,
+    benign: Benign = None,
+    out_of_scope: OutOfScope = None,
+    k: K = None,
+    temperature: Temperature = None,
+    class_size_exponent: ClassSize = None,
+    similarity_floor: SimilarityFloor = None,
+    margin_floor: MarginFloor = None,
+    score_threshold: ScoreThreshold = None,
+    abstention_action: AbstentionAction = None,
+    review_score: ReviewScore = None,
+    block_score: BlockScore = None,
+    address: Address = ADDRESS,
+) -> None:
+    """Change a task's labels or policy."""
+    with service(address) as client:
+        stored = client.get_task(name)
+        task, fields = _changed(
+            stored,
+            description=description,
+            benign_label=benign,
+            out_of_scope_label=out_of_scope,
+            k=k,
+            temperature=temperature,
+            class_size_exponent=class_size_exponent,
+            similarity_floor=similarity_floor,
+            margin_floor=margin_floor,
+            score_threshold=score_threshold,
+            abstention_action=abstention_action,
+            label_scores={"review_score": review_score, "block_score": block_score},
+        )
+        if add_label or remove_label:
+            kept = [label for label in task.labels if label.name not in (remove_label or [])]
+            added = [Label(label) for label in add_label or [] if label not in task.label_names]
+            task, fields = replace(task, labels=(*kept, *added)), [*fields, "labels"]
+        if not fields:
+            raise typer.BadParameter("say what to change; --help shows what there is")
+        updated = client.update_task(task, fields)
+    out.print(f"task {updated.name} is at version {updated.policy_version}", highlight=False)
+
+
+@app.command()
+def delete(
+    name: Name,
+    force: Annotated[bool, typer.Option("--force", help="Delete its examples too.")] = False,
+    address: Address = ADDRESS,
+) -> None:
+    """Delete a task."""
+    with service(address) as client:
+        count = client.delete_task(name, force=force)
+    out.print(f"deleted task {name} with {count} examples", highlight=False)
+
+
+def info(as_json: Json = False, address: Address = ADDRESS) -> None:
+    """Say what is running: version, encoder, limits, tasks and examples."""
+    from dataclasses import asdict  # noqa: PLC0415
+
+    with service(address) as client:
+        running = client.info()
+    if as_json:
+        print_json(asdict(running))
+        return
+    encoder, limits = running.encoder, running.limits
+    out.print(
+        f"nearvote {running.version}, store: {running.store}\n"
+        f"encoder: {encoder.model}, {encoder.engine}, {encoder.dimension} dimensions, {encoder.pooling} pooling, "
+        f"{encoder.max_tokens} tokens, revision {encoder.revision[:12]}\n"
+        f"limits: {', '.join(f'{name} {value}' for name, value in asdict(limits).items())}",
+        markup=False,
+        highlight=False,
+    )
+    table = Table()
+    for column in ("task", "examples", "by label"):
+        table.add_column(column)
+    for task in running.tasks:
+        counts = ", ".join(f"{label} {count}" for label, count in sorted(task.label_counts.items()))
+        table.add_row(Text(task.name), Text(str(task.example_count)), Text(counts))
+    out.print(table)
+
+
+def _read(file: Path) -> Task:
+    try:
+        return task_from_document(json.loads(file.read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        fail(f"{file} can't be read as a task: {error}", Exit.USAGE)
+        raise
+
+
+def _changed(
+    task: Task,
+    *,
+    description: str | None,
+    benign_label: str | None,
+    out_of_scope_label: str | None,
+    label_scores: dict[str, list[str] | None],
+    **policy: Any,
+) -> tuple[Task, list[str]]:
+    """The task with what was said on the command line, and the names of the fields that this changes."""
+    said = {
+        "description": description,
+        "benign_label": benign_label,
+        "out_of_scope_label": out_of_scope_label,
+    }
+    own: dict[str, Any] = {name: value for name, value in said.items() if value is not None}
+    policy = {name: value for name, value in policy.items() if value is not None}
+    labels = dict(task.policy.labels)
+    for name, pairs in label_scores.items():
+        for pair in pairs or []:
+            label, equals, score = pair.partition("=")
+            try:
+                labels[label] = replace(labels.get(label, LabelPolicy()), **{name: float(score)})
+            except ValueError:
+                raise typer.BadParameter(
+                    f"'{pair}' is not LABEL=SCORE" if not equals else f"'{score}' is no number"
+                ) from None
+    if labels != dict(task.policy.labels):
+        policy["labels"] = labels
+    changed = replace(task, **own, policy=replace(task.policy, **policy))
+    return changed, [*own, *(f"policy.{name}" for name in policy)]

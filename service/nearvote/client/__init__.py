@@ -1,0 +1,40 @@
+"""Clients for Python, in both colours; what they return are the service's own types."""
+
+from nearvote.classify import Classification, StageTimings
+from nearvote.client.aio import AsyncClient
+from nearvote.client.calls import ImportProgress, SavedExample, ServiceInfo, StreamAnswer, TaskSummary
+from nearvote.client.errors import ClientError, ServiceError, ServiceUnreachable
+from nearvote.client.sync import Client
+from nearvote.curate import SearchedExample
+from nearvote.examples.example import Draft, Example
+from nearvote.tasks.task import Label, Task
+from nearvote.voting.neighbor import Neighbor, View
+from nearvote.voting.policy import Action, LabelPolicy, Policy
+from nearvote.voting.prediction import AbstentionReason, Prediction
+
+__all__ = [
+    "AbstentionReason",
+    "Action",
+    "AsyncClient",
+    "Classification",
+    "Client",
+    "ClientError",
+    "Draft",
+    "Example",
+    "ImportProgress",
+    "Label",
+    "LabelPolicy",
+    "Neighbor",
+    "Policy",
+    "Prediction",
+    "SavedExample",
+    "SearchedExample",
+    "ServiceError",
+    "ServiceInfo",
+    "ServiceUnreachable",
+    "StageTimings",
+    "StreamAnswer",
+    "Task",
+    "TaskSummary",
+    "View",
+]

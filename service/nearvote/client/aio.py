@@ -1,0 +1,197 @@
+"""The client for asyncio."""
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar, cast
+
+import grpc
+
+from nearvote.classify import Classification, Options
+from nearvote.client import calls
+from nearvote.client.calls import DEFAULT_ADDRESS, Call, ImportProgress, SavedExample, ServiceInfo, StreamAnswer
+from nearvote.client.errors import FailedCall, error_of_call
+from nearvote.curate import SearchedExample
+from nearvote.examples.example import Draft, Example
+from nearvote.tasks.task import Task
+from nearvote.v1.classification_service_pb2_grpc import ClassificationServiceStub
+from nearvote.v1.example_service_pb2_grpc import ExampleServiceStub
+from nearvote.v1.info_service_pb2_grpc import InfoServiceStub
+from nearvote.v1.task_service_pb2_grpc import TaskServiceStub
+
+_T = TypeVar("_T")
+
+
+class AsyncClient:
+    """Talks to a nearvote service. Belongs to the event loop that is running when it is made.
+
+    Args:
+        address: Where it is: host:port, or unix:path.
+        timeout_seconds: How long a unary call may take, retries included. Streams have no deadline of their own.
+
+    Every method raises ServiceUnreachable when no service answers, and ServiceError when it refuses or fails. Calls
+    that may be sent twice are repeated, up to twice, while the service is unavailable.
+    """
+
+    def __init__(self, address: str = DEFAULT_ADDRESS, *, timeout_seconds: float = 30.0) -> None:
+        self._address = address
+        self._timeout_seconds = timeout_seconds
+        self._channel = grpc.aio.insecure_channel(address, options=calls.CHANNEL_OPTIONS)
+        self._stubs: Mapping[str, Any] = {
+            "classification": ClassificationServiceStub(self._channel),
+            "example": ExampleServiceStub(self._channel),
+            "task": TaskServiceStub(self._channel),
+            "info": InfoServiceStub(self._channel),
+        }
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Closes the connection."""
+        await self._channel.close()
+
+    async def classify(
+        self,
+        text: str,
+        tasks: Sequence[str] = (),
+        *,
+        k: int | None = None,
+        with_texts: bool = False,
+        neighbor_limit: int | None = None,
+    ) -> Classification:
+        """Labels a text for tasks; for all there are when none is named.
+
+        Args:
+            text: The message.
+            tasks: Names of tasks.
+            k: Neighbours that vote; the policy's when None.
+            with_texts: Return the neighbours' texts.
+            neighbor_limit: Return so many neighbours at most; all voters when None.
+        """
+        return await self._do(calls.classify(text, tasks, Options(with_texts, neighbor_limit, k)))
+
+    async def classify_batch(
+        self,
+        texts: Sequence[str],
+        tasks: Sequence[str] = (),
+        *,
+        k: int | None = None,
+        with_texts: bool = False,
+        neighbor_limit: int | None = None,
+    ) -> list[Classification]:
+        """Labels many texts in one call; options as in `classify`."""
+        return await self._do(calls.classify_batch(texts, tasks, Options(with_texts, neighbor_limit, k)))
+
+    async def classify_stream(
+        self,
+        texts: Iterable[str],
+        tasks: Sequence[str] = (),
+        *,
+        k: int | None = None,
+        with_texts: bool = False,
+        neighbor_limit: int | None = None,
+    ) -> AsyncIterator[StreamAnswer]:
+        """Labels texts as they come, and yields answers in the order of completion; options as in `classify`."""
+        options = Options(with_texts, neighbor_limit, k)
+        requests = (calls.stream_request(i, text, tasks, options) for i, text in enumerate(texts))
+        async for reply in self._stream("classification", "StreamClassify", requests):
+            yield calls.stream_answer(reply)
+
+    async def add_example(
+        self, task: str, text: str, labels: Sequence[str], *, weight: float = 1.0, source: str = ""
+    ) -> SavedExample:
+        """Adds an example, or replaces the labels, weight and source of the one with this text."""
+        return await self._do(calls.create_example(Draft(task, text, tuple(labels), weight, source)))
+
+    async def add_examples(self, drafts: Sequence[Draft]) -> list[Example]:
+        """Adds many examples, all or none."""
+        return await self._do(calls.create_examples(drafts))
+
+    async def import_examples(
+        self, chunks: Iterable[Sequence[tuple[int, Draft]]], *, validate_only: bool = False
+    ) -> AsyncIterator[ImportProgress]:
+        """Adds chunks of examples, each with its line, and yields what became of each chunk, in order."""
+        requests = (calls.import_request(chunk, validate_only=validate_only) for chunk in chunks)
+        async for reply in self._stream("example", "ImportExamples", requests):
+            yield calls.import_progress(reply)
+
+    async def export_examples(self, task: str) -> AsyncIterator[Example]:
+        """Yields all examples of a task."""
+        request = calls.export_request(task)
+        async for reply in self._stream("example", "ExportExamples", request):
+            for example in calls.exported(reply):
+                yield example
+
+    async def get_example(self, task: str, id_: str) -> Example:
+        """Reads an example."""
+        return await self._do(calls.get_example(task, id_))
+
+    async def list_examples(self, task: str, *, label: str = "", source: str = "") -> AsyncIterator[Example]:
+        """Yields a task's examples, those with a label or from a source, reading page after page."""
+        token = ""
+        while True:
+            page, token = await self._do(calls.list_examples(task, label, source, token))
+            for one in page:
+                yield one
+            if not token:
+                return
+
+    async def search_examples(self, task: str, text: str, *, label: str = "", limit: int = 10) -> list[SearchedExample]:
+        """Finds the examples nearest to a text, nearest first."""
+        return await self._do(calls.search_examples(task, text, label, limit))
+
+    async def delete_example(self, task: str, id_: str) -> None:
+        """Deletes an example."""
+        await self._do(calls.delete_example(task, id_))
+
+    async def create_task(self, task: Task) -> Task:
+        """Creates a task."""
+        return await self._do(calls.create_task(task))
+
+    async def get_task(self, name: str) -> Task:
+        """Reads a task."""
+        return await self._do(calls.get_task(name))
+
+    async def list_tasks(self) -> AsyncIterator[Task]:
+        """Yields all tasks, by name, reading page after page."""
+        token = ""
+        while True:
+            page, token = await self._do(calls.list_tasks(token))
+            for one in page:
+                yield one
+            if not token:
+                return
+
+    async def update_task(self, task: Task, fields: Sequence[str]) -> Task:
+        """Changes the named fields of a task, such as `labels` or `policy.k`.
+
+        It is refused when the task was changed since `task` was read.
+        """
+        return await self._do(calls.update_task(task, fields))
+
+    async def delete_task(self, name: str, *, force: bool = False) -> int:
+        """Deletes a task, with its examples when forced to. Returns how many examples went with it."""
+        return await self._do(calls.delete_task(name, force=force))
+
+    async def info(self) -> ServiceInfo:
+        """Asks what is running."""
+        return await self._do(calls.get_info())
+
+    async def _do(self, call: Call[_T]) -> _T:
+        method = getattr(self._stubs[call.service], call.method)
+        try:
+            return call.read(await method(call.request, timeout=self._timeout_seconds))
+        except grpc.RpcError as error:
+            raise error_of_call(cast("FailedCall", error), self._address) from error
+
+    async def _stream(self, service: str, method: str, request: Any) -> AsyncIterator[Any]:
+        try:
+            async for reply in getattr(self._stubs[service], method)(request):
+                yield reply
+        except grpc.RpcError as error:
+            raise error_of_call(cast("FailedCall", error), self._address) from error

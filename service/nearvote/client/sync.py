@@ -1,0 +1,193 @@
+"""The client that blocks."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar, cast
+
+import grpc
+
+from nearvote.classify import Classification, Options
+from nearvote.client import calls
+from nearvote.client.calls import DEFAULT_ADDRESS, Call, ImportProgress, SavedExample, ServiceInfo, StreamAnswer
+from nearvote.client.errors import FailedCall, error_of_call
+from nearvote.curate import SearchedExample
+from nearvote.examples.example import Draft, Example
+from nearvote.tasks.task import Task
+from nearvote.v1.classification_service_pb2_grpc import ClassificationServiceStub
+from nearvote.v1.example_service_pb2_grpc import ExampleServiceStub
+from nearvote.v1.info_service_pb2_grpc import InfoServiceStub
+from nearvote.v1.task_service_pb2_grpc import TaskServiceStub
+
+_T = TypeVar("_T")
+
+
+class Client:
+    """Talks to a nearvote service. Safe to share between threads.
+
+    Args:
+        address: Where it is: host:port, or unix:path.
+        timeout_seconds: How long a unary call may take, retries included. Streams have no deadline of their own.
+
+    Every method raises ServiceUnreachable when no service answers, and ServiceError when it refuses or fails. Calls
+    that may be sent twice are repeated, up to twice, while the service is unavailable.
+    """
+
+    def __init__(self, address: str = DEFAULT_ADDRESS, *, timeout_seconds: float = 30.0) -> None:
+        self._address = address
+        self._timeout_seconds = timeout_seconds
+        self._channel = grpc.insecure_channel(address, options=calls.CHANNEL_OPTIONS)
+        self._stubs: Mapping[str, Any] = {
+            "classification": ClassificationServiceStub(self._channel),
+            "example": ExampleServiceStub(self._channel),
+            "task": TaskServiceStub(self._channel),
+            "info": InfoServiceStub(self._channel),
+        }
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._channel.close()
+
+    def classify(
+        self,
+        text: str,
+        tasks: Sequence[str] = (),
+        *,
+        k: int | None = None,
+        with_texts: bool = False,
+        neighbor_limit: int | None = None,
+    ) -> Classification:
+        """Labels a text for tasks; for all there are when none is named.
+
+        Args:
+            text: The message.
+            tasks: Names of tasks.
+            k: Neighbours that vote; the policy's when None.
+            with_texts: Return the neighbours' texts.
+            neighbor_limit: Return so many neighbours at most; all voters when None.
+        """
+        return self._do(calls.classify(text, tasks, Options(with_texts, neighbor_limit, k)))
+
+    def classify_batch(
+        self,
+        texts: Sequence[str],
+        tasks: Sequence[str] = (),
+        *,
+        k: int | None = None,
+        with_texts: bool = False,
+        neighbor_limit: int | None = None,
+    ) -> list[Classification]:
+        """Labels many texts in one call; options as in `classify`."""
+        return self._do(calls.classify_batch(texts, tasks, Options(with_texts, neighbor_limit, k)))
+
+    def classify_stream(
+        self,
+        texts: Iterable[str],
+        tasks: Sequence[str] = (),
+        *,
+        k: int | None = None,
+        with_texts: bool = False,
+        neighbor_limit: int | None = None,
+    ) -> Iterator[StreamAnswer]:
+        """Labels texts as they come, and yields answers in the order of completion; options as in `classify`."""
+        options = Options(with_texts, neighbor_limit, k)
+        requests = (calls.stream_request(i, text, tasks, options) for i, text in enumerate(texts))
+        for reply in self._stream("classification", "StreamClassify", requests):
+            yield calls.stream_answer(reply)
+
+    def add_example(
+        self, task: str, text: str, labels: Sequence[str], *, weight: float = 1.0, source: str = ""
+    ) -> SavedExample:
+        """Adds an example, or replaces the labels, weight and source of the one with this text."""
+        return self._do(calls.create_example(Draft(task, text, tuple(labels), weight, source)))
+
+    def add_examples(self, drafts: Sequence[Draft]) -> list[Example]:
+        """Adds many examples, all or none."""
+        return self._do(calls.create_examples(drafts))
+
+    def import_examples(
+        self, chunks: Iterable[Sequence[tuple[int, Draft]]], *, validate_only: bool = False
+    ) -> Iterator[ImportProgress]:
+        """Adds chunks of examples, each with its line, and yields what became of each chunk, in order."""
+        requests = (calls.import_request(chunk, validate_only=validate_only) for chunk in chunks)
+        for reply in self._stream("example", "ImportExamples", requests):
+            yield calls.import_progress(reply)
+
+    def export_examples(self, task: str) -> Iterator[Example]:
+        """Yields all examples of a task."""
+        request = calls.export_request(task)
+        for reply in self._stream("example", "ExportExamples", request):
+            yield from calls.exported(reply)
+
+    def get_example(self, task: str, id_: str) -> Example:
+        """Reads an example."""
+        return self._do(calls.get_example(task, id_))
+
+    def list_examples(self, task: str, *, label: str = "", source: str = "") -> Iterator[Example]:
+        """Yields a task's examples, those with a label or from a source, reading page after page."""
+        token = ""
+        while True:
+            page, token = self._do(calls.list_examples(task, label, source, token))
+            yield from page
+            if not token:
+                return
+
+    def search_examples(self, task: str, text: str, *, label: str = "", limit: int = 10) -> list[SearchedExample]:
+        """Finds the examples nearest to a text, nearest first."""
+        return self._do(calls.search_examples(task, text, label, limit))
+
+    def delete_example(self, task: str, id_: str) -> None:
+        """Deletes an example."""
+        self._do(calls.delete_example(task, id_))
+
+    def create_task(self, task: Task) -> Task:
+        """Creates a task."""
+        return self._do(calls.create_task(task))
+
+    def get_task(self, name: str) -> Task:
+        """Reads a task."""
+        return self._do(calls.get_task(name))
+
+    def list_tasks(self) -> Iterator[Task]:
+        """Yields all tasks, by name, reading page after page."""
+        token = ""
+        while True:
+            page, token = self._do(calls.list_tasks(token))
+            yield from page
+            if not token:
+                return
+
+    def update_task(self, task: Task, fields: Sequence[str]) -> Task:
+        """Changes the named fields of a task, such as `labels` or `policy.k`.
+
+        It is refused when the task was changed since `task` was read.
+        """
+        return self._do(calls.update_task(task, fields))
+
+    def delete_task(self, name: str, *, force: bool = False) -> int:
+        """Deletes a task, with its examples when forced to. Returns how many examples went with it."""
+        return self._do(calls.delete_task(name, force=force))
+
+    def info(self) -> ServiceInfo:
+        """Asks what is running."""
+        return self._do(calls.get_info())
+
+    def _do(self, call: Call[_T]) -> _T:
+        method = getattr(self._stubs[call.service], call.method)
+        try:
+            return call.read(method(call.request, timeout=self._timeout_seconds))
+        except grpc.RpcError as error:
+            raise error_of_call(cast("FailedCall", error), self._address) from error
+
+    def _stream(self, service: str, method: str, request: Any) -> Iterator[Any]:
+        try:
+            yield from getattr(self._stubs[service], method)(request)
+        except grpc.RpcError as error:
+            raise error_of_call(cast("FailedCall", error), self._address) from error
