@@ -77,10 +77,12 @@ def decide(task: str, rules: Rules, ballot: Ballot) -> Prediction:
     Single-label: the margin is the best score less the second. The prediction abstains when the nearest voter is
     below the similarity floor, when the out-of-scope label won, or when the margin is below the label's floor.
 
-    Multi-label: a label is given when its score reaches its threshold. The margin is how far the clearest given label
-    lies above, or, when none is given, how far the nearest one lies below. When no label is clear of its threshold by
-    its margin floor but one is within it, the prediction abstains: one clear label is an answer, whatever others are
-    in doubt. The benign label is given when nothing else is.
+    Multi-label: a label is given when its score reaches its threshold. The benign label excludes all others, so
+    whether any label applies at all is one more question, its score what the benign label did not get: when that
+    reaches the threshold, but the labels share the votes so that none does, the best of them is given. The margin is
+    how far the clearest question lies above its threshold or, when none does, how far the nearest one lies below.
+    When no question is clear by its margin floor but one is within it, the prediction abstains: one clear label is
+    an answer, whatever others are in doubt. The benign label is given when nothing else is.
 
     Args:
         task: The task's name.
@@ -142,15 +144,19 @@ def _one(rules: Rules, ballot: Ballot) -> tuple[tuple[str, ...], float, str, boo
 
 
 def _several(rules: Rules, ballot: Ballot) -> tuple[tuple[str, ...], float, str, bool]:
-    policy = rules.policy
-    asked = [label for label in ballot.scores if label != rules.benign_label]
-    above = {label: ballot.scores[label] - policy.score_threshold_of(label) for label in asked}
+    policy, scores, benign = rules.policy, ballot.scores, rules.benign_label
+    asked = [label for label in scores if label != benign]
+    above = {label: scores[label] - policy.score_threshold_of(label) for label in asked}
+    # By how much each question is decided, and how much it takes to be clear.
+    decided = [(above[label], policy.margin_floor_of(label)) for label in asked]
+    if benign and asked:
+        decided.append((1 - scores[benign] - policy.score_threshold, policy.margin_floor))
     given = tuple(label for label in asked if above[label] >= 0)
+    if not given and any(lead >= 0 for lead, _ in decided):
+        given = (asked[0],)
     if given:
-        clearest = max(above[label] for label in given)
-        ambiguous = all(above[label] < policy.margin_floor_of(label) for label in given)
-        return given, clearest, given[0], ambiguous
-    ambiguous = any(-above[label] < policy.margin_floor_of(label) for label in asked)
-    benign = (rules.benign_label,) if rules.benign_label else ()
-    best = rules.benign_label or next(iter(ballot.scores))
-    return benign, min((-lack for lack in above.values()), default=1.0), best, ambiguous
+        ambiguous = all(lead < floor for lead, floor in decided)
+        return given, max(lead for lead, _ in decided), given[0], ambiguous
+    ambiguous = any(-lead < floor for lead, floor in decided)
+    best = benign or next(iter(scores))
+    return (benign,) if benign else (), min((-lead for lead, _ in decided), default=1.0), best, ambiguous
