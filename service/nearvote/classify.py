@@ -8,7 +8,7 @@ from typing import Protocol
 
 from nearvote.embedding.embedder import Embedder
 from nearvote.embedding.encoder import Matrix
-from nearvote.errors import InvalidField, KOutOfRange
+from nearvote.errors import InvalidField, KOutOfRange, TaskNotFound
 from nearvote.examples.store import ExampleReader, SearchQuery
 from nearvote.limits import Limits, check_batch, check_k, check_text
 from nearvote.tasks.registry import TaskRegistry
@@ -155,9 +155,16 @@ class Classifier:
             raise KOutOfRange(f"neighbor_limit is 0 to {limits.max_k}", field="options.neighbor_limit")
 
     async def _asked(self, tenant: str, names: Sequence[str]) -> list[Task]:
-        if names:
-            return [await self._tasks.get(tenant, name) for name in names]
-        return await self._tasks.list_all(tenant)
+        if not names:
+            return await self._tasks.list_all(tenant)
+        asked = []
+        for i, name in enumerate(names):
+            try:
+                asked.append(await self._tasks.get(tenant, name))
+            except TaskNotFound as error:
+                error.field = f"tasks[{i}]"
+                raise
+        return asked
 
     async def _search(
         self, tenant: str, texts: Sequence[Matrix], tasks: Sequence[Task], options: Options

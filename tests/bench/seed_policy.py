@@ -25,7 +25,7 @@ from nearvote.embedding.load import load_encoder
 from nearvote.examples.example import Draft
 from nearvote.examples.files import ExampleFile
 from nearvote.seeding import shipped_seeds
-from nearvote.settings import Settings
+from nearvote.settings import read_settings
 from nearvote.tasks.document import task_from_document
 from nearvote.tasks.task import Task
 from nearvote.voting.ballot import ClassSizes, count_votes
@@ -37,7 +37,7 @@ KS = (5, 10, 15, 20, 30)
 TEMPERATURES = (0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3)
 EXPONENTS = (0.0, 0.5, 1.0)
 THRESHOLDS = (0.3, 0.4, 0.5)  # multi-label tasks only
-OPEN = {"similarity_floor": -1.0, "margin_floor": 0.0}  # nobody abstains
+OPEN = Policy(similarity_floor=-1.0, margin_floor=0.0)  # nobody abstains
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +90,7 @@ def choose(task: Task, judged: Judged) -> tuple[Policy, float]:
     for k, temperature, exponent, threshold in product(
         KS, TEMPERATURES, EXPONENTS, THRESHOLDS if task.multi_label else (0.5,)
     ):
-        policy = Policy(
-            k=k, temperature=temperature, class_size_exponent=exponent, score_threshold=threshold, **OPEN
-        )
+        policy = replace(OPEN, k=k, temperature=temperature, class_size_exponent=exponent, score_threshold=threshold)
         f1 = macro_f1(unscoped, judged.predictions(unscoped, policy), judged.labels)
         if f1 > best_f1:
             best, best_f1 = policy, f1
@@ -104,22 +102,21 @@ def similarity_floor(task: Task, drafts: Sequence[Draft], windows: Sequence[Matr
     """Where the task ends."""
     outside = np.array([task.out_of_scope_label in draft.labels for draft in drafts])
     if not outside.any():
-        nearest = [neighbors[0].similarity for neighbors in nearest_others(drafts, windows)]
-        return round(float(np.quantile(nearest, 0.01)), 2)
+        return round(float(np.quantile([near[0].similarity for near in nearest_others(drafts, windows)], 0.01)), 2)
     matrix = np.concatenate([vectors for vectors, out in zip(windows, outside, strict=True) if not out])
     owners = np.repeat(np.arange(len(drafts)), [0 if out else len(w) for w, out in zip(windows, outside, strict=True)])
     nearest = np.array([(matrix[owners != i] @ windows[i].T).max() for i in range(len(drafts))])
     floors = np.unique(np.round(nearest, 2))
     youden = [(nearest[~outside] >= floor).mean() + (nearest[outside] < floor).mean() for floor in floors]
     floor = round(float(floors[int(np.argmax(youden))]), 2)
-    kept, caught = (nearest[~outside] >= floor).mean(), (nearest[outside] < floor).mean()
+    kept, caught = np.mean(nearest[~outside] >= floor), np.mean(nearest[outside] < floor)
     print(f"{task.name}: at a similarity floor of {floor} {kept:.0%} in scope stay, {caught:.0%} out of scope go")
     return floor
 
 
 async def main() -> None:
     """Chooses, prints, and perhaps writes."""
-    settings = Settings()
+    settings = read_settings({})
     encoder = load_encoder(settings.model, None, "cpu", settings.cache_dir, None)
     embedder = Embedder(encoder, Batcher(encoder))
     path = shipped_seeds() / "tasks.json"
@@ -137,7 +134,7 @@ async def main() -> None:
         final = judged.predictions(task, policy)
         answered = [(p, own) for p, own in zip(final, labels, strict=True) if not p.abstained]
         right = sum(set(p.labels) == set(own) for p, own in answered)
-        before = macro_f1(task, judged.predictions(task, Policy(**OPEN)), labels)
+        before = macro_f1(task, judged.predictions(task, OPEN), labels)
         print(
             f"{task.name}: macro-F1 {f1:.3f} (defaults {before:.3f}); with its floors it answers "
             f"{len(answered) / len(final):.0%}, {right / len(answered):.0%} of that right\n  {policy}"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from nearvote.classify import Classification, Options
 from nearvote.rpc.caller import DEFAULT_TENANT
-from nearvote.settings import Settings
+from nearvote.settings import read_settings
 from nearvote.wiring import Parts, parts_of
 
 DATA = Path(os.environ.get("NEARVOTE_EVAL_DATA", "../shared/data"))
@@ -24,7 +24,7 @@ CHUNK = 64
 
 def read(name: str) -> list[tuple[str, str]]:
     """Texts and labels of a set, without duplicates: texts equal but for case and white space."""
-    rows = {}
+    rows: dict[str, tuple[str, str]] = {}
     with (DATA / name / "data.jsonl").open() as lines:
         for line in lines:
             row = json.loads(line)
@@ -49,11 +49,8 @@ async def classify(parts: Parts, texts: Sequence[str], task: str) -> list[Classi
 
 async def main() -> None:
     """Prints both."""
-    if not DATA.is_dir():
-        print(f"no public sets at {DATA}: name their folder in NEARVOTE_EVAL_DATA")
-        return
     with tempfile.TemporaryDirectory() as folder:
-        async with parts_of(Settings(data_dir=Path(folder)), lambda _done, _total: None) as parts:
+        async with parts_of(read_settings({"data_dir": folder}), lambda _done, _total: None) as parts:
             for name, task, benign, positive in (
                 ("sms_spam_collection", "spam", "ham", "spam"),
                 ("hatecheck", "abuse", "none", "hateful"),
@@ -74,4 +71,7 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    if DATA.is_dir():
+        asyncio.run(main())
+    else:
+        print(f"no public sets at {DATA}: name their folder in NEARVOTE_EVAL_DATA")

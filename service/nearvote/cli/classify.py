@@ -5,15 +5,12 @@ from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
-from nearvote.cli.output import ADDRESS, Address, Exit, Json, err, out, print_json, service
+from nearvote.cli.output import ADDRESS, Address, Exit, Json, err, print_json, print_table, service, shortened
 from nearvote.client.calls import StreamAnswer
 from nearvote.voting.prediction import Prediction
 
 _SHOWN_NEIGHBORS = 3
-_SHOWN_CHARACTERS = 100
 
 
 def classify(
@@ -54,14 +51,14 @@ def classify(
                         {"text": text, "error": {"reason": answer.error.reason, "message": answer.error.message}}
                     )
                 else:
-                    err.print(f"{_shortened(text)}: {answer.error}", style="red", markup=False, highlight=False)
+                    err.print(f"{shortened(text)}: {answer.error}", style="red", markup=False, highlight=False)
             elif answer.classification is not None:
                 windows = answer.classification.window_count
                 for prediction in answer.classification.predictions:
                     if as_json:
                         print_json(_as_json(text, prediction, windows))
                 if not as_json:
-                    out.print(_as_table(text, answer.classification.predictions, windows))
+                    _show(text, answer.classification.predictions, windows)
     raise typer.Exit(Exit.FAILED if failed else Exit.DONE)
 
 
@@ -112,27 +109,14 @@ def _as_json(text: str, prediction: Prediction, windows: int) -> dict[str, Any]:
     }
 
 
-def _as_table(text: str, predictions: tuple[Prediction, ...], windows: int) -> Table:
-    title = _shortened(text) + (f"  ({windows} windows)" if windows > 1 else "")
-    table = Table(title=Text(title), title_justify="left", title_style="bold")
-    for column in ("task", "label", "score", "margin", "similarity", "labels", "neighbour"):
-        table.add_column(column, justify="right" if column in {"score", "margin", "similarity"} else "left")
+def _show(text: str, predictions: tuple[Prediction, ...], windows: int) -> None:
+    title = shortened(text) + (f"  ({windows} windows)" if windows > 1 else "")
+    rows = []
     for prediction in predictions:
         reason = prediction.abstention_reason
         answer = f"abstains: {reason.value}" if reason else ", ".join(prediction.labels)
-        first = (prediction.task, answer, f"{prediction.score:.3f}", f"{prediction.margin:.3f}")
-        for i, neighbor in enumerate(prediction.neighbors or (None,)):
-            row = first if i == 0 else ("", "", "", "")
-            evidence = (
-                (f"{neighbor.similarity:.3f}", ", ".join(neighbor.labels), _shortened(neighbor.text))
-                if neighbor
-                else ("", "", "")
-            )
-            table.add_row(*(Text(cell) for cell in (*row, *evidence)))
-        table.add_section()
-    return table
-
-
-def _shortened(text: str) -> str:
-    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 1] + "…"
+        evidence = [f"{n.similarity:.2f} {', '.join(n.labels)}: {shortened(n.text)}" for n in prediction.neighbors]
+        rows.append(
+            (prediction.task, answer, f"{prediction.score:.3f}", f"{prediction.margin:.3f}", "\n".join(evidence))
+        )
+    print_table(title, ("task", "label", "score", "margin", "nearest examples"), rows)

@@ -11,10 +11,21 @@ from pathlib import Path
 from typing import IO, Annotated
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
-from nearvote.cli.output import ADDRESS, Address, Bar, Exit, Json, err, fail, out, print_json, service
+from nearvote.cli.output import (
+    ADDRESS,
+    Address,
+    Bar,
+    Exit,
+    Json,
+    err,
+    fail,
+    out,
+    print_json,
+    print_table,
+    service,
+    shortened,
+)
 from nearvote.client.sync import Client
 from nearvote.errors import NearvoteError
 from nearvote.examples.example import Draft, Example
@@ -205,12 +216,14 @@ def _show(examples: list[tuple[Example, float | None]], *, as_json: bool) -> Non
             document = json.loads(example_to_line(example))
             print_json(document if similarity is None else {**document, "similarity": round(similarity, 6)})
         return
-    table = Table()
+    rows = [
+        (
+            example.id,
+            *(() if similarity is None else (f"{similarity:.3f}",)),
+            ", ".join(example.labels),
+            shortened(example.text),
+        )
+        for example, similarity in examples
+    ]
     scored = any(similarity is not None for _, similarity in examples)
-    for column in (("similarity",) if scored else ()) + ("labels", "text", "source", "id"):
-        table.add_column(column, no_wrap=column == "id")
-    for example, similarity in examples:
-        row = [f"{similarity:.3f}"] if similarity is not None else []
-        row += [", ".join(example.labels), example.text, example.source, example.id]
-        table.add_row(*map(Text, row))
-    out.print(table)
+    print_table("", ("id", *(("similarity",) if scored else ()), "labels", "text"), rows)

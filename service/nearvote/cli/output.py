@@ -3,13 +3,17 @@
 import contextlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import IntEnum
 from typing import Annotated, Any
 
 import typer
+from rich.box import SIMPLE
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
 
 from nearvote.client.calls import DEFAULT_ADDRESS
 from nearvote.client.errors import ServiceError, ServiceUnreachable
@@ -37,6 +41,8 @@ Address = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="For programs: one JSON object a line.")]
 
 ADDRESS = DEFAULT_ADDRESS
+
+_LEAST_WIDTH = 20  # of a table's last column, however narrow the terminal
 
 
 @contextlib.contextmanager
@@ -76,6 +82,33 @@ def print_json(value: Any) -> None:
     """Prints a JSON object on a line of its own, at once."""
     sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
     sys.stdout.flush()
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Prints a table whose last column gives way where the terminal is too narrow; the others keep their width.
+
+    Args:
+        title: What stands above it; may be empty.
+        columns: Their heads.
+        rows: Cells, each of one line or more.
+    """
+    table = Table(title=Text(title) if title else None, title_justify="left", title_style="bold", box=SIMPLE)
+    left = out.width - 2  # what the box takes
+    for i, head in enumerate(columns):
+        width = max(cell_len(line) for cell in (head, *(row[i] for row in rows)) for line in cell.split("\n"))
+        if i == len(columns) - 1:
+            width = min(width, max(left - 3, _LEAST_WIDTH))
+        left -= width + 3  # and what lies between columns
+        table.add_column(head, no_wrap=True, width=width, overflow="ellipsis")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    Console(width=max(out.width, out.width - left)).print(table)
+
+
+def shortened(text: str, length: int = 100) -> str:
+    """A text on one line, without what a terminal would take for orders, cut to a length in characters."""
+    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return text if len(text) <= length else text[: length - 1] + "…"
 
 
 def time_of(micros: int) -> str:

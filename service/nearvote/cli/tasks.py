@@ -6,10 +6,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
-from nearvote.cli.output import ADDRESS, Address, Exit, Json, fail, out, print_json, service, time_of
+from nearvote.cli.output import ADDRESS, Address, Exit, Json, fail, out, print_json, print_table, service, time_of
 from nearvote.tasks.document import task_from_document, task_to_document
 from nearvote.tasks.task import Label, Task
 from nearvote.voting.policy import Action, LabelPolicy
@@ -44,14 +42,17 @@ def list_tasks(as_json: Json = False, address: Address = ADDRESS) -> None:
         for task in tasks:
             print_json(task_to_document(task))
         return
-    table = Table()
-    for column in ("task", "kind", "labels", "version", "changed"):
-        table.add_column(column)
-    for task in tasks:
-        kind = "multi-label" if task.multi_label else "single-label"
-        row = (task.name, kind, ", ".join(task.label_names), str(task.policy_version), time_of(task.updated_us))
-        table.add_row(*map(Text, row))
-    out.print(table)
+    rows = [
+        (
+            task.name,
+            "multi-label" if task.multi_label else "single-label",
+            str(task.policy_version),
+            time_of(task.updated_us),
+            ", ".join(task.label_names),
+        )
+        for task in tasks
+    ]
+    print_table("", ("task", "kind", "version", "changed", "labels"), rows)
 
 
 @app.command()
@@ -187,13 +188,15 @@ def info(as_json: Json = False, address: Address = ADDRESS) -> None:
         markup=False,
         highlight=False,
     )
-    table = Table()
-    for column in ("task", "examples", "by label"):
-        table.add_column(column)
-    for task in running.tasks:
-        counts = ", ".join(f"{label} {count}" for label, count in sorted(task.label_counts.items()))
-        table.add_row(Text(task.name), Text(str(task.example_count)), Text(counts))
-    out.print(table)
+    rows = [
+        (
+            task.name,
+            str(task.example_count),
+            ", ".join(f"{label} {count}" for label, count in sorted(task.label_counts.items())),
+        )
+        for task in running.tasks
+    ]
+    print_table("", ("task", "examples", "by label"), rows)
 
 
 def _read(file: Path) -> Task:

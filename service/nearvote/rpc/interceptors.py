@@ -1,5 +1,6 @@
 """What happens to every call: errors become statuses, and calls are counted."""
 
+import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Protocol, TypeAlias
 
@@ -57,7 +58,8 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
             grpc, f"{_arity(handler.request_streaming)}_{_arity(handler.response_streaming)}_rpc_method_handler"
         )
         behavior = getattr(handler, f"{_arity(handler.request_streaming)}_{_arity(handler.response_streaming)}")
-        wrapped = call.stream(behavior) if handler.response_streaming else call.unary(behavior)
+        # A streaming method may also be a coroutine that writes to its context, as that of the health service is.
+        wrapped = call.stream(behavior) if inspect.isasyncgenfunction(behavior) else call.unary(behavior)
         result: Handler = make(wrapped, handler.request_deserializer, handler.response_serializer)
         return result
 

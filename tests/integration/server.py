@@ -1,0 +1,128 @@
+"""The real server, in a process of its own."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from nearvote import Client
+
+ROOT = Path(__file__).parents[2]
+NEARVOTE = Path(sys.executable).parent / "nearvote"
+START_SECONDS = 120  # a first start exports the model
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def run(*arguments: str, stdin: str | bytes = "", **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs `nearvote` with arguments, to its end."""
+    return subprocess.run(
+        [NEARVOTE, *arguments],
+        input=stdin if isinstance(stdin, str) else stdin.decode(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=START_SECONDS,
+        env={**os.environ, "COLUMNS": "200", **environment},
+    )
+
+
+class Server:
+    """A nearvote process on ports of its own."""
+
+    def __init__(self, folder: Path, *flags: str, **environment: str) -> None:
+        self.folder = folder
+        self.flags = flags
+        self.environment = environment
+        self.address = f"127.0.0.1:{free_port()}"
+        self.metrics_address = f"127.0.0.1:{free_port()}"
+        self.log = folder.with_suffix(".log")
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> "Server":
+        """Starts it, and returns when it serves."""
+        command: list[str | Path] = [
+            NEARVOTE,
+            "serve",
+            "--address",
+            self.address,
+            "--metrics-address",
+            self.metrics_address,
+        ]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*command, "--data-dir", self.folder, *self.flags],
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "HF_HUB_OFFLINE": "1", **self.environment},
+            )
+        deadline = time.monotonic() + START_SECONDS
+        with grpc.insecure_channel(self.address) as channel:
+            health: Any = health_pb2_grpc.HealthStub(channel)
+            while time.monotonic() < deadline and self.process.poll() is None:
+                try:
+                    answer = health.Check(health_pb2.HealthCheckRequest(), timeout=1, wait_for_ready=True)
+                    if answer.status == health_pb2.HealthCheckResponse.SERVING:
+                        return self
+                except grpc.RpcError:
+                    continue
+        self.stop(signal.SIGKILL)
+        raise AssertionError(f"the server did not start:\n{self.log.read_text()}")
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Stops it, and returns its exit code."""
+        if self.process is None:
+            return 0
+        self.process.send_signal(number)
+        try:
+            return self.process.wait(30)
+        finally:
+            self.process.kill()
+            self.process = None
+
+    def cli(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """Runs a command that talks to it."""
+        return run(*arguments, stdin=stdin, NEARVOTE_ADDRESS=self.address)
+
+    def client(self) -> Client:
+        """A client of it."""
+        return Client(self.address)
+
+    def channel(self) -> grpc.Channel:
+        """A bare channel to it."""
+        return grpc.insecure_channel(self.address)
+
+    def metrics(self) -> dict[str, float]:
+        """Its metrics, by name with labels."""
+        with urllib.request.urlopen(f"http://{self.metrics_address}/metrics", timeout=10) as response:
+            lines = response.read().decode().splitlines()
+        pairs = (line.rpartition(" ") for line in lines if not line.startswith("#"))
+        return {name: float(value) for name, _, value in pairs}
+
+
+@contextmanager
+def with_spam(folder: Path) -> Iterator[Server]:
+    """A server with the encoder without a model, a task `spam`, and one example."""
+    server = Server(folder, "--model", "hashing", "--no-seeds").start()
+    try:
+        server.cli("tasks", "create", "spam", "-l", "spam", "-l", "ham", "--benign", "ham")
+        server.cli("examples", "add", "-t", "spam", "-l", "spam", "win a prize")
+        yield server
+    finally:
+        server.stop()

@@ -1,0 +1,229 @@
+"""The command line, as people and scripts use it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from nearvote.version import VERSION
+from tests.integration.server import Server, free_port, run
+
+NO_SERVICE = 3
+INVALID_LINES = 4
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["classify", "hello"],
+        ["info"],
+        ["tasks", "list"],
+        ["examples", "list", "-t", "spam"],
+        ["examples", "export", "-t", "spam"],
+    ],
+)
+def test_without_a_service_it_says_how_to_start_one(arguments: list[str]) -> None:
+    """Where no service answers, the command says how to start one and ends with 3."""
+    done = run(*arguments, "--address", f"127.0.0.1:{free_port()}")
+    assert done.returncode == NO_SERVICE
+    assert "nearvote serve" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_version_and_help() -> None:
+    """--version prints the version, and no arguments print help."""
+    assert run("--version").stdout.strip() == VERSION
+    for command in ("serve", "reindex", "classify", "examples", "tasks", "info"):
+        assert command in run("--help").stdout
+
+
+def test_standard_input_is_labelled_in_order(plain: Server) -> None:
+    """Lines of standard input are answered one for one, in their order, blank ones too."""
+    plain.cli("examples", "add", "-t", "spam", "-l", "spam", "win a prize")
+    lines = ["win a prize" if i % 2 else "" for i in range(300)]
+    done = plain.cli("classify", "--json", "-t", "spam", stdin="\n".join(lines) + "\n")
+    assert done.returncode == 0
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [answer["text"] for answer in answers] == lines
+    assert {answer["reason"] for answer in answers if not answer["text"]} == {"NO_TEXT"}
+    assert {answer["label"] for answer in answers if answer["text"]} == {"spam"}
+    assert answers[1].keys() >= {"text", "task", "label", "labels", "score", "abstained", "reason", "neighbors"}
+
+
+def test_one_text_too_long_does_not_stop_the_others(plain: Server) -> None:
+    """A line that is refused is told as an error; the others are labelled; the code says that something failed."""
+    done = plain.cli("classify", "--json", "-t", "spam", stdin="hello\n" + "x" * 70_000 + "\nbye\n")
+    assert done.returncode == 1
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [answer["error"]["reason"] if "error" in answer else answer["text"] for answer in answers] == [
+        "hello",
+        "TEXT_TOO_LONG",
+        "bye",
+    ]
+
+
+def test_people_get_a_table(plain: Server) -> None:
+    """Without --json there is a table with label, score and neighbours."""
+    plain.cli("examples", "add", "-t", "spam", "-l", "spam", "win a prize")
+    table = plain.cli("classify", "win a prize", "-t", "spam").stdout
+    assert "1.00 spam: win a prize" in table
+    plain.cli("tasks", "update", "spam", "--similarity-floor", "0.99")
+    assert "abstains: TOO_FAR" in plain.cli("classify", "some other prize", "-t", "spam").stdout
+
+
+def test_examples_are_added_found_and_deleted(plain: Server) -> None:
+    """add, list, search and delete work together; a deleted example votes no more."""
+    added = json.loads(
+        plain.cli("examples", "add", "-t", "spam", "-l", "spam", "--source", "me", "--json", "win a prize").stdout
+    )
+    assert added["created"]
+    assert "updated" in plain.cli("examples", "add", "-t", "spam", "-l", "ham", "win a prize").stdout
+    listed = [json.loads(line) for line in plain.cli("examples", "list", "-t", "spam", "--json").stdout.splitlines()]
+    assert [(one["id"], one["labels"], one["source"]) for one in listed] == [(added["id"], ["ham"], "")]
+    assert plain.cli("examples", "list", "-t", "spam", "-l", "spam", "--json").stdout == ""
+    found = json.loads(plain.cli("examples", "search", "-t", "spam", "--json", "a prize").stdout)
+    assert (found["text"], 0 < found["similarity"] < 1) == ("win a prize", True)
+    assert added["id"] in plain.cli("examples", "search", "-t", "spam", "a prize").stdout
+    assert plain.cli("examples", "delete", "-t", "spam", added["id"]).returncode == 0
+    assert plain.cli("examples", "delete", "-t", "spam", added["id"]).returncode == 1
+    answer = json.loads(plain.cli("classify", "--json", "-t", "spam", "win a prize").stdout)
+    assert (answer["reason"], answer["neighbors"]) == ("NO_EXAMPLES", [])
+
+
+def test_a_file_with_invalid_lines_is_imported_whole_or_not(plain: Server, tmp_path: Path) -> None:
+    """A bad line is told by number and reason; nothing is imported, or the rest when asked."""
+    file = tmp_path / "examples.jsonl"
+    lines = [
+        '{"text": "one", "label": "spam", "note": "x"}',
+        '{"text": "two", "labels": ["nope"]}',
+        "not json",
+        '{"text": "three", "labels": ["ham"]}',
+        '{"labels": ["ham"]}',
+        '{"text": "\\u0301", "labels": ["ham"]}',
+    ]
+    file.write_text("\n".join(lines))
+    refused = plain.cli("examples", "import", "-t", "spam", str(file))
+    assert refused.returncode == INVALID_LINES
+    for line in (2, 3, 5, 6):
+        assert f"line {line}: " in refused.stderr
+    assert "ignored fields: note" in refused.stderr
+    assert "nothing was imported" in refused.stderr
+    assert plain.cli("examples", "list", "-t", "spam", "--json").stdout == ""
+    rest = plain.cli("examples", "import", "-t", "spam", "--skip-invalid", str(file))
+    assert rest.returncode == INVALID_LINES
+    assert "2 examples imported, 2 of them new; 4 lines invalid" in rest.stdout
+    assert len(plain.cli("examples", "list", "-t", "spam", "--json").stdout.splitlines()) == 2
+
+
+def test_export_and_import_go_round(plain: Server, tmp_path: Path) -> None:
+    """What is exported is imported again as the same examples, from a file or standard input, twice being once."""
+    with plain.client() as client:
+        for i in range(300):
+            client.add_example(
+                "spam", f"text {i} 😀\n\x00", ["spam" if i % 3 else "ham"], weight=1 + i / 100, source=f"s{i % 4}"
+            )
+    file = tmp_path / "out.jsonl"
+    assert plain.cli("examples", "export", "-t", "spam", "-o", str(file)).returncode == 0
+    exported = plain.cli("examples", "export", "-t", "spam").stdout
+    assert exported == file.read_text()
+    assert plain.cli("tasks", "delete", "spam", "--force").stdout.strip() == "deleted task spam with 300 examples"
+    assert plain.cli("tasks", "create", "spam", "-l", "spam", "-l", "ham").returncode == 0
+    done = plain.cli("examples", "import", str(file))
+    assert "300 examples imported, 300 of them new" in done.stdout
+    again = plain.cli("examples", "import", "-", stdin=exported)
+    assert "300 examples imported, 0 of them new" in again.stdout
+
+    def content(text: str) -> list[tuple[object, ...]]:
+        rows = [json.loads(line) for line in text.splitlines()]
+        return [(row["id"], row["text"], row["labels"], row["weight"], row["source"]) for row in rows]
+
+    assert content(plain.cli("examples", "export", "-t", "spam").stdout) == content(exported)
+
+
+def test_csv_is_imported(plain: Server, tmp_path: Path) -> None:
+    """A CSV file with a header is imported, quoted line ends and all."""
+    file = tmp_path / "examples.csv"
+    file.write_text('text,label,weight\n"win, a\nprize",spam,2\nsee you,ham,\n')
+    done = plain.cli("examples", "import", "-t", "spam", str(file))
+    assert done.returncode == 0, done.stderr
+    listed = [json.loads(line) for line in plain.cli("examples", "list", "-t", "spam", "--json").stdout.splitlines()]
+    assert {(one["text"], one["labels"][0], one["weight"]) for one in listed} == {
+        ("win, a\nprize", "spam", 2.0),
+        ("see you", "ham", 1.0),
+    }
+
+
+def test_a_file_that_is_not_there_is_wrong_usage(plain: Server) -> None:
+    """A missing file ends with 2 and its name."""
+    done = plain.cli("examples", "import", "-t", "spam", "/nowhere.jsonl")
+    assert done.returncode == 2
+    assert "/nowhere.jsonl" in done.stderr
+
+
+def test_tasks_are_created_changed_and_deleted(plain: Server, tmp_path: Path) -> None:
+    """A task's labels and policy come from flags or a file, and every flag takes effect."""
+    flags = {
+        "--temperature": ("temperature", "0.25"),
+        "--class-size-exponent": ("class_size_exponent", "0.5"),
+        "--similarity-floor": ("similarity_floor", "0.0"),
+        "--margin-floor": ("margin_floor", "0.0"),
+        "--score-threshold": ("score_threshold", "0.75"),
+        "-k": ("k", "7"),
+    }
+    done = plain.cli(
+        "tasks", "create", "mood", "-l", "happy", "-l", "sad", "-l", "none", "--multi-label", "--benign", "none",
+        *(part for flag, (_, value) in flags.items() for part in (flag, value)),
+        "--review-score", "sad=0.4", "--block-score", "sad=0.9", "--abstention-action", "review",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    shown = json.loads(plain.cli("tasks", "show", "mood").stdout)
+    for name, value in flags.values():
+        assert shown["policy"][name] == float(value)
+    assert shown["policy"]["labels"]["sad"] | {} == {
+        "review_score": 0.4, "block_score": 0.9, "score_threshold": None, "margin_floor": None,
+    }  # fmt: skip
+    assert shown["multi_label"]
+    assert plain.cli("tasks", "update", "mood", "--add-label", "angry", "--remove-label", "happy").returncode == 0
+    file = tmp_path / "task.json"
+    shown = json.loads(plain.cli("tasks", "show", "mood").stdout)
+    assert [label["name"] for label in shown["labels"]] == ["sad", "none", "angry"]
+    file.write_text(json.dumps({**shown, "name": "mood2"}))
+    assert plain.cli("tasks", "create", "--file", str(file)).returncode == 0
+    names = [json.loads(line)["name"] for line in plain.cli("tasks", "list", "--json").stdout.splitlines()]
+    assert names == ["mood", "mood2", "spam"]
+    assert plain.cli("tasks", "delete", "mood2").returncode == 0
+    assert plain.cli("tasks", "show", "mood2").returncode == 1
+    assert plain.cli("tasks", "update", "mood").returncode == 2
+    assert plain.cli("tasks", "update", "mood", "--review-score", "sad").returncode == 2
+
+
+def test_actions_follow_scores(plain: Server) -> None:
+    """A policy's scores lead to actions, and an abstention to its own."""
+    plain.cli(
+        "tasks",
+        "update",
+        "spam",
+        "--block-score",
+        "spam=0.9",
+        "--review-score",
+        "spam=0.5",
+        "--abstention-action",
+        "review",
+    )
+    plain.cli("examples", "add", "-t", "spam", "-l", "spam", "win a prize")
+    plain.cli("examples", "add", "-t", "spam", "-l", "ham", "see you tomorrow")
+
+    def action(text: str) -> str:
+        return str(json.loads(plain.cli("classify", "--json", "-t", "spam", text).stdout)["action"])
+
+    assert [action("win a prize"), action("see you tomorrow"), action("")] == ["block", "allow", "review"]
+
+
+def test_info_tells_what_runs(plain: Server) -> None:
+    """`info` names version, store, encoder, limits, tasks and examples."""
+    plain.cli("examples", "add", "-t", "spam", "-l", "spam", "win a prize")
+    info = json.loads(plain.cli("info", "--json").stdout)
+    assert (info["version"], info["store"], info["encoder"]["model"]) == (VERSION, "edge", "hashing")
+    assert info["tasks"][0]["label_counts"] == {"spam": 1, "ham": 0}
+    assert info["limits"]["max_text_bytes"] == 65_536
+    assert "hashing" in plain.cli("info").stdout

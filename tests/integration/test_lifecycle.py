@@ -1,0 +1,163 @@
+"""Starting, stopping, and refusing to."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from nearvote.v1 import classification_service_pb2 as classification
+from nearvote.v1.classification_service_pb2_grpc import ClassificationServiceStub
+from tests.integration.conftest import Start
+from tests.integration.server import Server, free_port, run
+
+
+def test_a_second_service_on_the_folder_is_refused(plain: Server) -> None:
+    """Two services on one folder: the second says so, names the first, and ends with a code."""
+    done = run("serve", "--data-dir", str(plain.folder), "--model", "hashing", "--address", f"127.0.0.1:{free_port()}")
+    assert done.returncode == 1
+    assert plain.process is not None
+    assert f"pid {plain.process.pid}" in done.stderr
+    assert "STORE_LOCKED" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert plain.cli("info").returncode == 0
+
+
+def test_an_address_in_use_is_refused(plain: Server, tmp_path: Path) -> None:
+    """A second service on the same port says what to do."""
+    done = run("serve", "--data-dir", str(tmp_path / "other"), "--model", "hashing", "--address", plain.address)
+    assert done.returncode == 1
+    assert "--address" in done.stderr
+    other = f"127.0.0.1:{free_port()}"
+    done = run(
+        "serve", "--data-dir", str(tmp_path / "other"), "--model", "hashing", "--address", other,
+        "--metrics-address", plain.metrics_address,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "--metrics-address" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"NEARVOTE_MAX_K": "many"}, "max_k"),
+        ({"NEARVOTE_CONFIG": "/nowhere.toml"}, "/nowhere.toml"),
+        ({"NEARVOTE_DEVICE": "abacus"}, "device"),
+    ],
+)
+def test_a_wrong_setting_is_refused_by_name(environment: dict[str, str], said: str) -> None:
+    """A setting that can't be right ends the start with its name."""
+    done = run("serve", **environment)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_settings_come_from_a_file(start: Start, tmp_path: Path) -> None:
+    """A TOML file sets what neither flags nor environment say."""
+    config = tmp_path / "nearvote.toml"
+    config.write_text("max_text_bytes = 1000\nmax_k = 7\n")
+    server = start("--config", str(config), NEARVOTE_MAX_K="9")
+    with server.client() as client:
+        limits = client.info().limits
+    assert (limits.max_text_bytes, limits.max_k) == (1000, 9)
+
+
+def test_another_encoder_is_refused_until_examples_are_embedded_again(plain: Server, model_cache: str) -> None:
+    """A store of other vectors is refused with the command that embeds again, and that command mends it."""
+    assert plain.cli("examples", "add", "-t", "spam", "-l", "spam", "you won a prize, claim it now").returncode == 0
+    plain.stop()
+    other = Server(plain.folder, "--no-seeds", NEARVOTE_CACHE_DIR=model_cache)
+    with pytest.raises(AssertionError, match="nearvote reindex --model sentence-transformers/all-MiniLM-L6-v2"):
+        other.start()
+    done = run("reindex", "--data-dir", str(plain.folder), NEARVOTE_CACHE_DIR=model_cache)
+    assert done.returncode == 0, done.stderr
+    assert "1 examples embedded" in done.stdout
+    other.start()
+    try:
+        with other.client() as client:
+            (prediction,) = client.classify("claim the prize that you have won", ["spam"], with_texts=True).predictions
+        assert prediction.labels == ("spam",)
+        assert prediction.neighbors[0].text == "you won a prize, claim it now"
+    finally:
+        other.stop()
+
+
+def test_sigterm_lets_calls_finish(plain: Server) -> None:
+    """A stop signal turns health to not serving; calls under way are answered; the process ends with 0."""
+    with plain.client() as client:
+        client.add_example("spam", "word", ["spam"])
+    started, go_on = threading.Event(), threading.Event()
+
+    def requests() -> Iterator[classification.StreamClassifyRequest]:
+        yield classification.StreamClassifyRequest(correlation_id="first", text="word", tasks=["spam"])
+        started.set()
+        go_on.wait(20)
+        yield classification.StreamClassifyRequest(correlation_id="last", text="word", tasks=["spam"])
+
+    with plain.channel() as channel:
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        health = stub.Watch(health_pb2.HealthCheckRequest())
+        assert next(health).status == health_pb2.HealthCheckResponse.SERVING
+        answers = ClassificationServiceStub(channel).StreamClassify(requests())
+        assert next(answers).correlation_id == "first"
+        assert started.wait(10)
+        assert plain.process is not None
+        plain.process.send_signal(signal.SIGTERM)
+        assert next(health).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        go_on.set()
+        assert next(answers).correlation_id == "last"
+        assert list(answers) == []
+        health.cancel()
+        assert plain.process.wait(20) == 0
+        with pytest.raises(grpc.RpcError, match="UNAVAILABLE"):
+            ClassificationServiceStub(channel).Classify(classification.ClassifyRequest(text="word"), timeout=5)
+
+
+def test_what_was_acknowledged_survives_sigkill(plain: Server) -> None:
+    """After SIGKILL every acknowledged example is there, and the folder opens."""
+    with plain.client() as client:
+        ids = {client.add_example("spam", f"text {i}", ["spam"]).example.id for i in range(50)}
+        client.delete_example("spam", min(ids))
+    plain.stop(signal.SIGKILL)
+    plain.start()
+    with plain.client() as client:
+        assert {example.id for example in client.list_examples("spam")} == ids - {min(ids)}
+        assert client.info().tasks[0].example_count == 49
+
+
+def test_the_version_of_examples_is_kept(plain: Server) -> None:
+    """Predictions carry versions of policy and examples, which grow with changes and outlive a restart."""
+    with plain.client() as client:
+        client.add_example("spam", "one", ["spam"])
+        first = client.classify("one", ["spam"]).predictions[0]
+        client.add_example("spam", "two", ["ham"])
+        second = client.classify("one", ["spam"]).predictions[0]
+        client.add_example("spam", "two", ["ham"])
+        third = client.classify("one", ["spam"]).predictions[0]
+    assert 0 < first.examples_version < second.examples_version == third.examples_version
+    assert first.policy_version == 1
+    plain.stop()
+    plain.start()
+    with plain.client() as client:
+        again = client.classify("one", ["spam"]).predictions[0]
+    assert (again.examples_version, again.policy_version) == (second.examples_version, 1)
+
+
+def test_no_text_is_logged(start: Start) -> None:
+    """Neither messages nor examples show up in what the process writes, even at the debug level."""
+    server = start("--log-level", "debug")
+    server.cli("tasks", "create", "spam", "-l", "spam", "-l", "ham")
+    with server.client() as client:
+        client.add_example("spam", "canary-example", ["spam"])
+        client.classify("canary-message", ["spam"])
+    assert server.cli("classify", "canary-message", "--task", "nope").returncode == 1
+    assert server.cli("examples", "add", "-t", "spam", "-l", "nope", "canary-example").returncode == 1
+    server.stop()
+    written = server.log.read_text()
+    assert "serving" in written
+    assert "canary" not in written

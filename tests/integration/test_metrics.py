@@ -1,0 +1,144 @@
+"""Metrics, as Prometheus sees them."""
+
+import json
+import re
+import shutil
+import subprocess
+import time
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tests.integration.conftest import Start
+from tests.integration.server import Server, free_port
+
+
+def exercise(server: Server) -> None:
+    """One of everything that is counted."""
+    server.cli("tasks", "create", "spam", "-l", "spam", "-l", "ham")
+    with server.client() as client:
+        client.add_example("spam", "win a prize", ["spam"])
+        client.classify("win a prize", ["spam"])
+        client.classify("something else entirely", ["spam"])
+        client.classify("", ["spam"])
+        list(client.classify_stream(["win a prize"] * 3, ["spam"]))
+    assert server.cli("classify", "-t", "nope", "hello").returncode == 1
+
+
+def test_every_metric_moves(start: Start) -> None:
+    """Each metric counts what it says, under the labels that dashboards for gRPC know."""
+    server = start()
+    before = server.metrics()
+    exercise(server)
+    after = server.metrics()
+
+    def grown(name: str) -> float:
+        return after[name] - before.get(name, 0.0)
+
+    service = 'grpc_service="nearvote.v1.ClassificationService"'
+    assert grown(f'grpc_server_started_total{{grpc_method="Classify",{service},grpc_type="unary"}}') == 3
+    assert grown(f'grpc_server_handled_total{{grpc_code="OK",grpc_method="Classify",{service},grpc_type="unary"}}') == 3
+    stream = f'grpc_method="StreamClassify",{service},grpc_type="bidi_stream"'
+    assert grown(f'grpc_server_handled_total{{grpc_code="OK",{stream}}}') == 2
+    assert grown(f"grpc_server_handling_seconds_count{{{stream}}}") == 2
+    assert grown('nearvote_predictions_total{label="spam",task="spam"}') == 4
+    assert grown('nearvote_abstentions_total{reason="TOO_FAR",task="spam"}') == 1
+    assert grown('nearvote_abstentions_total{reason="NO_TEXT",task="spam"}') == 1
+    assert grown('nearvote_top_similarity_count{task="spam"}') == 5
+    assert grown('nearvote_margin_count{task="spam"}') == 5
+    assert grown("nearvote_encoder_batch_windows_sum") >= 6
+    assert grown("nearvote_encoder_batch_padded_tokens_sum") >= 15
+    for stage in ("clean", "embed", "search", "vote"):
+        assert grown(f'nearvote_stage_duration_seconds_count{{stage="{stage}"}}') == 6
+        assert grown(f'nearvote_stage_duration_seconds_sum{{stage="{stage}"}}') > 0
+    assert grown('nearvote_stage_duration_seconds_count{stage="queue"}') == 6
+    assert after["nearvote_encoder_queue_windows"] == 0
+    assert next(name for name in after if name.startswith("nearvote_build_info")).count('engine="hashing"') == 1
+    deadline = time.monotonic() + 20
+    while server.metrics().get('nearvote_examples{label="spam",task="spam"}') != 1 and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert server.metrics()['nearvote_examples{label="spam",task="spam"}'] == 1
+
+
+def test_a_refused_call_is_counted_by_its_code(start: Start) -> None:
+    """A call that is refused is handled under its code, in the spelling of go-grpc-middleware."""
+    server = start()
+    with server.client() as client, pytest.raises(Exception, match="TASK_NOT_FOUND"):
+        client.classify("hello", ["nope"])
+    refused = [name for name in server.metrics() if 'grpc_code="NotFound"' in name and 'grpc_method="Classify"' in name]
+    assert refused
+
+
+def test_promtool_has_nothing_to_say(start: Start) -> None:
+    """The linter of Prometheus finds nothing wrong with names, types and help."""
+    if shutil.which("promtool") is None:
+        pytest.skip("promtool is not installed (Debian package prometheus)")
+    server = start()
+    exercise(server)
+    with urllib.request.urlopen(f"http://{server.metrics_address}/metrics", timeout=10) as response:
+        text = response.read()
+    done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_prometheus_reads_them_back(start: Start, tmp_path: Path) -> None:
+    """The real Prometheus scrapes the real service, and PromQL answers with what happened."""
+    if shutil.which("prometheus") is None:
+        pytest.skip("prometheus is not installed (Debian package prometheus)")
+    server = start()
+    exercise(server)
+    config = tmp_path / "prometheus.yml"
+    config.write_text(
+        "global: {scrape_interval: 1s}\n"
+        f"scrape_configs: [{{job_name: nearvote, static_configs: [{{targets: ['{server.metrics_address}']}}]}}]\n"
+    )
+    address = f"127.0.0.1:{free_port()}"
+    prometheus = subprocess.Popen(
+        [
+            "prometheus",
+            f"--config.file={config}",
+            f"--storage.tsdb.path={tmp_path / 'tsdb'}",
+            f"--web.listen-address={address}",
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+    def query(expression: str) -> float | None:
+        url = f"http://{address}/api/v1/query?" + urllib.parse.urlencode({"query": expression})
+        try:
+            with urllib.request.urlopen(url, timeout=5) as response:
+                result = json.load(response)["data"]["result"]
+        except OSError:
+            return None
+        return float(result[0]["value"][1]) if result else None
+
+    try:
+        deadline = time.monotonic() + 60
+        while query("sum(nearvote_predictions_total)") is None and time.monotonic() < deadline:
+            time.sleep(0.3)
+        assert query('sum(nearvote_predictions_total{task="spam"})') == 4
+        assert query("sum(nearvote_abstentions_total)") == 2
+        assert query('sum(grpc_server_handled_total{grpc_method="Classify"})') == 3
+        assert query("nearvote_build_info") == 1
+    finally:
+        prometheus.terminate()
+        prometheus.wait(30)
+
+
+def test_metrics_can_be_switched_off(start: Start) -> None:
+    """With --metrics-address off nothing listens."""
+    server = start("--metrics-address", "off")
+    with pytest.raises(OSError, match=r"[Rr]efused"):
+        server.metrics()
+
+
+def test_the_readme_names_every_metric(plain: Server) -> None:
+    """The README's table of metrics has each of the service's own, and no other."""
+    exercise(plain)
+    exported = {re.sub(r"(_bucket|_sum|_count)?(\{.*)?$", "", name) for name in plain.metrics()}
+    own = {name for name in exported if name.startswith(("nearvote_", "grpc_"))}
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    assert set(re.findall(r"`((?:nearvote|grpc)_[a-z_]+)`", readme)) == own
