@@ -1,0 +1,56 @@
+"""How long a start takes, and how much memory the served process holds.
+
+    python tests/bench/start.py [--repeats 5]
+
+Cold: nothing exported, nothing stored: the model is exported and the seeds are embedded. Warm: both are there. Times
+run from the start of the process to the first SERVING of its health service.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from tests.integration.server import Server
+
+
+def resident_mib(server: Server) -> float:
+    """Resident memory, in MiB."""
+    return server.metrics()["process_resident_memory_bytes"] / 2**20
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--repeats", type=int, default=5)
+    repeats = parser.parse_args().repeats
+    cold, warm, idle, used = [], [], [], []
+    for _ in range(repeats):
+        with tempfile.TemporaryDirectory() as folder:
+            server = Server(Path(folder) / "data", NEARVOTE_CACHE_DIR=f"{folder}/cache")
+            began = time.perf_counter()
+            server.start()
+            cold.append(time.perf_counter() - began)
+            server.stop()
+            began = time.perf_counter()
+            server.start()
+            warm.append(time.perf_counter() - began)
+            idle.append(resident_mib(server))
+            with server.client() as client:
+                for _ in range(20):
+                    client.classify_batch(["a short message", "a longer one, " * 40] * 16)
+            used.append(resident_mib(server))
+            server.stop()
+    for what, figures, unit in (
+        ("cold start", cold, "s"),
+        ("warm start", warm, "s"),
+        ("resident memory, warm and idle", idle, "MiB"),
+        ("resident memory, after 640 texts for all tasks", used, "MiB"),
+    ):
+        spread = f"{min(figures):.1f} to {max(figures):.1f}"
+        print(f"| {what} | {statistics.median(figures):.1f} {unit} ({spread}) |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""Domain types over the wire and back."""
+
+import dataclasses
+from typing import Any
+
+from nearvote.classify import Classification, Options, StageTimings
+from nearvote.examples.example import Draft, Example
+from nearvote.limits import Limits
+from nearvote.rpc import wire
+from nearvote.tasks.task import Label, Task
+from nearvote.v1 import prediction_pb2, task_pb2
+from nearvote.voting.neighbor import Neighbor, View
+from nearvote.voting.policy import Action, LabelPolicy, Policy
+from nearvote.voting.prediction import AbstentionReason, Prediction, ScoreKind
+
+NEIGHBOR = Neighbor("id", ("a", "b"), 0.5, view=View.MEANING, window=2, source="s", text="t", share=0.25)
+PREDICTION = Prediction(
+    task="spam",
+    labels=("a",),
+    abstention_reason=None,
+    score=0.75,
+    margin=0.5,
+    scores={"a": 0.75, "b": 0.25},
+    action=Action.REVIEW,
+    neighbors=(NEIGHBOR,),
+    decided_by_window=2,
+    policy_version=3,
+    examples_version=1_795_000_000_000_001,
+    top_similarity=0.0,
+)
+
+
+def round_trip(prediction: Prediction) -> Prediction:
+    classification = Classification((prediction,), 3, "revision", StageTimings(0.1, 0.2, 0.3, 0.4, 0.5))
+    back = wire.classification_from_wire(wire.classification_to_wire(classification))
+    assert dataclasses.replace(back, predictions=()) == dataclasses.replace(classification, predictions=())
+    return back.predictions[0]
+
+
+def test_a_prediction_goes_round() -> None:
+    """Every field of a prediction arrives, a 0.0 among them."""
+    assert round_trip(PREDICTION) == PREDICTION
+
+
+def test_every_enum_value_goes_round() -> None:
+    """Each reason, action, view and kind of score has a value on the wire, and comes back."""
+    for reason in AbstentionReason:
+        abstained = dataclasses.replace(PREDICTION, labels=(), abstention_reason=reason, top_similarity=None)
+        assert round_trip(abstained) == abstained
+    for action in (None, *Action):
+        assert round_trip(dataclasses.replace(PREDICTION, action=action)).action == action
+    assert len(prediction_pb2.View.values()) == len(View) + 1
+    assert len(prediction_pb2.AbstentionReason.values()) == len(AbstentionReason) + 1
+    assert len(prediction_pb2.ScoreKind.values()) == len(ScoreKind) + 1
+    assert len(prediction_pb2.Action.values()) == len(Action) + 1
+
+
+def test_examples_go_round() -> None:
+    """Drafts and stored examples arrive as they were, to the microsecond; the tenant stays at home."""
+    draft = Draft("spam", "text\x00", ("a",), 0.5, "s")
+    assert wire.draft_from_wire(wire.draft_to_wire(draft)) == draft
+    example = Example("id", "", "spam", "text", ("a",), 0.5, "s", 1_795_000_000_000_001, 1_795_000_000_999_999)
+    assert wire.example_from_wire(wire.example_to_wire(example)) == example
+
+
+def test_options_and_limits_go_round() -> None:
+    """What is not set stays not set, and 0 stays 0."""
+    for options in (Options(), Options(with_texts=True, neighbor_limit=0, k=7)):
+        assert wire.options_from_wire(wire.options_to_wire(options)) == options
+    limits = Limits(*range(1, len(dataclasses.fields(Limits)) + 1))
+    assert wire.limits_from_wire(wire.limits_to_wire(limits)) == limits
+
+
+def test_a_task_goes_round() -> None:
+    """Every field of a task and its policy arrives, zeros among them."""
+    policy = Policy(
+        k=7,
+        temperature=0.25,
+        class_size_exponent=0.5,
+        similarity_floor=0.0,
+        margin_floor=0.0,
+        score_threshold=0.0,
+        labels={
+            "a": LabelPolicy(review_score=0.0),
+            "b": LabelPolicy(block_score=1.0, score_threshold=0.1, margin_floor=0.0),
+        },
+        abstention_action=Action.BLOCK,
+    )
+    task = Task("t", (Label("a", "A"), Label("b")), "d", True, "a", "", policy, 4, 5, 6)  # noqa: FBT003
+    assert wire.task_from_wire(wire.task_to_wire(task)) == task
+
+
+def test_what_a_policy_leaves_out_has_the_default() -> None:
+    """An empty policy is the default one, and a floor of 0.0 is a value."""
+    assert wire.task_from_wire(task_pb2.Task()).policy == Policy()
+    policy = task_pb2.Policy(similarity_floor=0.0)
+    assert wire.task_from_wire(task_pb2.Task(policy=policy)).policy == dataclasses.replace(
+        Policy(), similarity_floor=0.0
+    )
+
+
+def test_no_field_of_the_domain_is_forgotten() -> None:
+    """Each field of a domain type is one of its message, under the same name or one known here."""
+    renamed: dict[type[Any], dict[str, str]] = {
+        Neighbor: {"example_weight": "", "share": "weight"},
+        Prediction: {},
+        Policy: {},
+        LabelPolicy: {},
+        Task: {"created_us": "create_time", "updated_us": "update_time"},
+    }
+    messages: dict[type[Any], Any] = {
+        Neighbor: prediction_pb2.Neighbor,
+        Prediction: prediction_pb2.Prediction,
+        Policy: task_pb2.Policy,
+        LabelPolicy: task_pb2.LabelPolicy,
+        Task: task_pb2.Task,
+    }
+    for type_, names in renamed.items():
+        on_wire = {field.name for field in messages[type_].DESCRIPTOR.fields}
+        ours = {names.get(field.name, field.name) for field in dataclasses.fields(type_)} - {""}
+        assert ours <= on_wire, type_
