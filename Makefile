@@ -4,7 +4,7 @@
 # make proto  generate the stubs anew
 # make format format the code
 
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 BUF_VERSION := 1.75.0

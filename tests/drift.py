@@ -1,7 +1,7 @@
 """Generates the gRPC stubs, and tells whether the committed ones are those of the contract.
 
-    python tests/drift.py            exits with 1 when they are not
-    python tests/drift.py --write    writes them
+python tests/drift.py            exits with 1 when they are not
+python tests/drift.py --write    writes them
 """
 
 import filecmp

@@ -1,5 +1,6 @@
 """Keeping the examples: adding, finding and deleting them."""
 
+import asyncio
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -48,7 +49,7 @@ class Curator:
         embedder: Turns texts into vectors.
         store: Keeps examples.
         tasks: Knows the tasks, and is told of changes.
-        limits: What a call may ask.
+        limits: What a call may ask; an attribute, for those who prepare calls.
         now_us: The time, in microseconds since 1970-01-01 UTC.
     """
 
@@ -63,7 +64,7 @@ class Curator:
         self._embedder = embedder
         self._store = store
         self._tasks = tasks
-        self._limits = limits
+        self.limits = limits
         self._now_us = now_us
 
     async def create(self, tenant: str, drafts: Sequence[Draft], *, field: str = "examples") -> list[Saved]:
@@ -84,7 +85,7 @@ class Curator:
             TaskNotFound: There is no task of this name.
             StoreUnavailable: The store did not answer.
         """
-        check_batch(drafts, self._limits, field=field)
+        check_batch(drafts, self.limits, field=field)
         for i, draft in enumerate(drafts):
             try:
                 await self._check(tenant, draft)
@@ -111,7 +112,7 @@ class Curator:
             TooManyTexts: The chunk is empty or too large.
             StoreUnavailable: The store did not answer.
         """
-        check_batch(drafts, self._limits, field="items")
+        check_batch(drafts, self.limits, field="items")
         rejected: dict[int, NearvoteError] = {}
         valid: list[int] = []
         for i, draft in enumerate(drafts):
@@ -187,7 +188,7 @@ class Curator:
         await self._tasks.get(tenant, task)
         from_id = None
         while True:
-            page = await self._store.list_page(tenant, task, limit=self._limits.max_batch_texts, from_id=from_id)
+            page = await self._store.list_page(tenant, task, limit=self.limits.max_batch_texts, from_id=from_id)
             yield page.examples
             from_id = page.next_id
             if from_id is None:
@@ -210,8 +211,8 @@ class Curator:
             InvalidInput: The text is too long or has nothing to read, or the limit is out of range.
         """
         await self._tasks.get(tenant, task)
-        check_text(text, self._limits, field="text")
-        check_k(limit or None, self._limits, field="limit")
+        check_text(text, self.limits, field="text")
+        check_k(limit or None, self.limits, field="limit")
         limit = limit or _DEFAULT_SEARCH
         windows = (await self._embedder.embed([text])).windows[0]
         if not len(windows):
@@ -238,7 +239,7 @@ class Curator:
 
     async def _check(self, tenant: str, draft: Draft) -> None:
         task = await self._tasks.get(tenant, draft.task)
-        check_text(draft.text, self._limits, field="text")
+        check_text(draft.text, self.limits, field="text")
         draft.check()
         task.check_labels(draft.labels)
 
@@ -267,26 +268,29 @@ class Curator:
             wanted[id_] = replace(example, created_us=before.created_us if before else now, updated_us=now)
             if before and replace(wanted[id_], updated_us=before.updated_us) == before:
                 wanted[id_] = before  # nothing changes
-        await self._store.put(
-            [
-                EmbeddedExample(wanted[example.id], windows)
-                for example, windows in zip(new, embedded, strict=True)
-                if len(windows)
-            ]
-        )
-        await self._store.annotate(
-            [example for id_, example in wanted.items() if id_ in known and example != known[id_]]
-        )
-        for task in {
-            example.task for id_, example in wanted.items() if id_ not in unreadable_ids and example != known.get(id_)
-        }:
-            await self._tasks.examples_changed(tenant, task)
+        fresh = [
+            EmbeddedExample(wanted[example.id], windows)
+            for example, windows in zip(new, embedded, strict=True)
+            if len(windows)
+        ]
+        relabelled = [example for id_, example in wanted.items() if id_ in known and example != known[id_]]
+        # Shielded: a caller who hangs up does not leave half of it written.
+        await asyncio.shield(self._write(tenant, fresh, relabelled))
         saved = [
             Saved(wanted[example.id], created=example.id not in known)
             for i, example in enumerate(given)
             if i not in unreadable
         ]
         return saved, unreadable
+
+    async def _write(self, tenant: str, fresh: Sequence[EmbeddedExample], relabelled: Sequence[Example]) -> None:
+        changed = {embedded.example.task for embedded in fresh} | {example.task for example in relabelled}
+        try:
+            await self._store.put(fresh)
+            await self._store.annotate(relabelled)
+        finally:
+            for task in changed:
+                await self._tasks.examples_changed(tenant, task)
 
     def _example(self, tenant: str, draft: Draft) -> Example:
         return Example(

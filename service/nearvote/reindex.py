@@ -9,7 +9,7 @@ from nearvote.examples.qdrant_store import (
     QdrantStore,
     activate_space,
     create_space,
-    drop_space,
+    drop_other_spaces,
     open_store,
     stored_space,
 )
@@ -46,13 +46,14 @@ async def reindex(
     old_space = await stored_space(engine)
     if old_space is None or old_space.key == space.key:
         await open_store(engine, space)
+        await drop_other_spaces(engine, space)  # what an earlier run, cut short at its end, has left
         return Reindexed(0, ())
     old = await open_store(engine, old_space)
-    await drop_space(engine, space)  # what an earlier run left
+    await drop_other_spaces(engine, old_space)  # what an earlier run left
     new = await create_space(engine, space)
     report = await _copy(old, new, embedder, progress)
     await activate_space(new, space)
-    await drop_space(engine, old_space)
+    await drop_other_spaces(engine, space)
     return report
 
 

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -64,34 +63,37 @@ async def load_seeds(
     known = {task.name for task in await tasks.list_all(tenant)}
     if state == {"done": True} or (state is None and known):
         return 0
-    await store.put_document(_KIND, tenant, "state", {"done": False})
     seeds = _read_tasks(folder)
     files = [(task.name, path) for task in seeds if (path := folder / f"{task.name}.jsonl").is_file()]
-    drafts = [draft for name, path in files for draft in _read_examples(path, name)]
+    examples = [example for name, path in files for example in _read_examples(path, name)]
+    await store.put_document(_KIND, tenant, "state", {"done": False})
     for task in seeds:
         if task.name not in known:
             await tasks.create(tenant, task)
-    done = 0
-    remaining = iter(drafts)
-    while chunk := list(islice(remaining, _CHUNK)):
-        await curator.create(tenant, chunk)
-        done += len(chunk)
-        progress(done, len(drafts))
+    size = min(_CHUNK, curator.limits.max_batch_texts)
+    for start in range(0, len(examples), size):
+        chunk = examples[start : start + size]
+        imported = await curator.import_chunk(tenant, [draft for _, draft in chunk], validate_only=False)
+        for i, error in imported.rejected.items():
+            raise error.at(chunk[i][0])
+        progress(start + len(chunk), len(examples))
     await store.put_document(_KIND, tenant, "state", {"done": True})
-    return done
+    return len(examples)
 
 
 def _read_tasks(folder: Path) -> list[Task]:
     path = folder / "tasks.json"
     try:
-        return [task_from_document(document) for document in json.loads(path.read_text())]
+        return [task_from_document(document) for document in json.loads(path.read_text(encoding="utf-8"))]
     except (OSError, ValueError, TypeError) as error:
         raise InvalidSetting(f"{path} can't be read as a list of tasks: {error}", field="seeds_dir") from error
 
 
-def _read_examples(path: Path, task: str) -> Iterator[Draft]:
+def _read_examples(path: Path, task: str) -> Iterator[tuple[str, Draft]]:
+    """Each example with its file and line."""
     with path.open("rb") as lines:
         for number, draft in ExampleFile(lines, task):
+            place = f"{path.name}, line {number}"
             if isinstance(draft, NearvoteError):
-                raise draft.at(f"{path.name}, line {number}")
-            yield draft
+                raise draft.at(place)
+            yield place, draft

@@ -115,6 +115,16 @@ class Server:
         pairs = (line.rpartition(" ") for line in lines if not line.startswith("#"))
         return {name: float(value) for name, _, value in pairs}
 
+    def metric_with(self, *parts: str) -> float:
+        """The metric whose name and labels have all these parts, waited for: some are counted after the answer."""
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            for name, value in self.metrics().items():
+                if all(part in name for part in parts):
+                    return value
+            time.sleep(0.05)
+        raise AssertionError(f"there is no metric with {parts}")
+
 
 @contextmanager
 def with_spam(folder: Path) -> Iterator[Server]:

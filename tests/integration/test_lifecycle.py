@@ -22,7 +22,7 @@ def test_a_second_service_on_the_folder_is_refused(plain: Server) -> None:
     assert done.returncode == 1
     assert plain.process is not None
     assert f"pid {plain.process.pid}" in done.stderr
-    assert "STORE_LOCKED" in done.stderr
+    assert "--data-dir" in done.stderr
     assert "Traceback" not in done.stderr
     assert plain.cli("info").returncode == 0
 

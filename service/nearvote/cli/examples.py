@@ -45,7 +45,7 @@ def add(
     text: Annotated[str, typer.Argument(metavar="TEXT")],
     task: Task,
     label: Annotated[list[str], typer.Option("--label", "-l", help="Its label; several in a multi-label task.")],
-    weight: Annotated[float, typer.Option(help="How much its vote counts, above 0 and up to 100.")] = 1.0,
+    weight: Annotated[float, typer.Option(help="How much its vote counts, 0.001 to 100.")] = 1.0,
     source: Annotated[str, typer.Option(help="Where it comes from.")] = "",
     as_json: Json = False,
     address: Address = ADDRESS,

@@ -62,7 +62,7 @@ def endings() -> Iterator[None]:
     except ServiceError as error:
         fail(str(error), Exit.FAILED)
     except NearvoteError as error:
-        fail(f"{error.message} ({error.reason})", Exit.FAILED)
+        fail(f"{error.field}: {error.message}" if error.field else error.message, Exit.FAILED)
     except BrokenPipeError:  # whoever read us has seen enough
         sys.stderr.close()
         raise typer.Exit(Exit.DONE) from None
@@ -119,32 +119,40 @@ def time_of(micros: int) -> str:
 
 
 class Bar:
-    """A progress bar on standard error, drawn at a terminal and told in a line elsewhere.
+    """A progress bar on standard error, drawn at a terminal; elsewhere a line when it is done.
 
     Args:
-        what: What is being done.
+        what: What is being done, and in which unit.
     """
 
     def __init__(self, what: str) -> None:
         self._what = what
-        self._progress = Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=err
-        )
-        self._task = self._progress.add_task(what, total=None, visible=False)
         self._done = 0
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=err,
+            disable=not err.is_terminal,
+        )
+        self._task = self._progress.add_task(what, total=None)
+        self._started = False
 
     def __call__(self, done: int, total: int) -> None:
-        """Shows how far it is. Total 0 stands for unknown."""
-        if not self._progress.live.is_started:
+        """Shows how far it is."""
+        if not self._started:
             self._progress.start()
+            self._started = True
         self._done = done
-        self._progress.update(self._task, completed=done, total=total or None, visible=True)
-        if done == total:
+        self._progress.update(self._task, completed=done, total=total)
+        if done >= total:
             self.close()
 
     def close(self) -> None:
         """Leaves the bar as it is."""
-        if self._progress.live.is_started:
+        if self._started:
+            self._started = False
             self._progress.stop()
             if not err.is_terminal:
                 err.print(f"{self._what}: {self._done} done", highlight=False)

@@ -62,7 +62,7 @@ def serve(
     from nearvote.server import serve as run  # noqa: PLC0415
 
     with endings():
-        uvloop.run(run(settings, Bar("loading seeds")))
+        uvloop.run(run(settings, Bar("loading seeds") if err.is_terminal else _logged))
 
 
 def reindex(
@@ -92,6 +92,13 @@ def reindex(
         err.print(f"left out: {id_}, in which the new encoder reads nothing", highlight=False)
     out.print(f"{report.embedded_count} examples embedded with {settings.model}", highlight=False)
     raise typer.Exit(Exit.DONE)
+
+
+def _logged(done: int, total: int) -> None:
+    """Progress where nobody watches: in the log, which stays of one kind."""
+    import structlog  # noqa: PLC0415
+
+    structlog.get_logger(__name__).info("loading_seeds", done=done, total=total)
 
 
 def _settings(config: Path | None, **flags: Any) -> Settings:

@@ -64,6 +64,7 @@ class Batcher:
         self._arrived = asyncio.Event()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="encoder")
         self._loop: asyncio.Task[None] | None = None
+        self._closed = False
 
     @property
     def depth(self) -> int:
@@ -82,12 +83,12 @@ class Batcher:
         Raises:
             RuntimeError: The batcher is closed.
         """
+        if self._closed:
+            raise RuntimeError("the batcher is closed")
         if not windows:
             return EncodedWindows(np.empty((0, self._encoder.spec.dimension), dtype=np.float32), 0.0, 0.0)
         if self._loop is None:
             self._loop = asyncio.create_task(self._run(), name="batcher")
-        if self._loop.done():
-            raise RuntimeError("the batcher is closed")
         loop = asyncio.get_running_loop()
         waiting = [_Waiting(window, loop.create_future()) for window in windows]
         self._queue.extend(waiting)
@@ -107,6 +108,7 @@ class Batcher:
 
     async def close(self) -> None:
         """Stops; whoever waits is cancelled."""
+        self._closed = True
         if self._loop is not None:
             self._loop.cancel()
             await asyncio.gather(self._loop, return_exceptions=True)
@@ -128,6 +130,10 @@ class Batcher:
                 vectors = await loop.run_in_executor(
                     self._thread, self._encoder.encode, [item.window for item in batch]
                 )
+                encoded = [
+                    (item, _Encoded(vector, started, time.perf_counter()))
+                    for item, vector in zip(batch, vectors, strict=True)
+                ]
             except asyncio.CancelledError:
                 for item in batch:
                     item.done.cancel()
@@ -137,10 +143,9 @@ class Batcher:
                     if not item.done.done():
                         item.done.set_exception(error)
                 continue
-            finished = time.perf_counter()
-            for item, vector in zip(batch, vectors, strict=True):
+            for item, result in encoded:
                 if not item.done.done():
-                    item.done.set_result(_Encoded(vector, started, finished))
+                    item.done.set_result(result)
 
     def _take(self) -> list[_Waiting]:
         """Takes the oldest window out of the queue, and those nearest to it in length as far as the budget goes."""

@@ -9,7 +9,7 @@ from nearvote.embedding.encoder import Encoder
 from nearvote.embedding.hashing_encoder import HashingEncoder
 from nearvote.embedding.models import ModelFiles, find_model
 from nearvote.embedding.onnx_encoder import OnnxEncoder, usable_cores
-from nearvote.errors import ExportMismatch, ModelNotFound
+from nearvote.errors import ModelNotFound
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -46,7 +46,7 @@ def load_encoder(model: str, revision: str | None, device: Device, cache_dir: Pa
     if (folder / "export.json").is_file():
         try:
             return OnnxEncoder(folder, threads)
-        except (ExportMismatch, OSError, ValueError, KeyError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with a cache, it can be made anew
             _log.warning("export_unusable", folder=str(folder), error=str(error), next="exporting again")
     _log.info("exporting_model", model=files.name, revision=files.revision[:12], note="once for these weights")
     try:

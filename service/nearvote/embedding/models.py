@@ -14,6 +14,8 @@ _PACKAGE_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d
 
 # safetensors only: other formats of weights can carry code that runs when they are loaded.
 _WEIGHTS = "*.safetensors"
+# What else decides a vector: settings, vocabularies, merges, SentencePiece models.
+_CONFIGURATION = ("*.json", "*.txt", "*.model")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class ModelFiles:
     def fingerprint(self) -> str:
         """32 hexadecimal digits of all that decides a vector: the weights, the tokenizer and the configuration."""
         digest = hashlib.sha256(self.revision.encode())
-        for path in sorted(self.folder.rglob("*.json")):
+        for path in sorted(path for kind in _CONFIGURATION for path in self.folder.rglob(kind)):
             digest.update(f"\n{path.relative_to(self.folder)}\n".encode() + path.read_bytes())
         return digest.hexdigest()[:32]
 
@@ -65,7 +67,8 @@ def find_model(name: str, revision: str | None = None) -> ModelFiles:
     folder = Path(name).expanduser()
     if not folder.is_dir():
         folder = _from_hub(name, revision)
-    return ModelFiles(name if "/" in name and not Path(name).is_dir() else folder.name, folder, hash_weights(folder))
+        return ModelFiles(name, folder, hash_weights(folder))
+    return ModelFiles(folder.resolve().name, folder, hash_weights(folder))
 
 
 def hash_weights(folder: Path) -> str:

@@ -38,7 +38,7 @@ class EdgeEngine:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._lock = _lock(folder)
+        self._lock: int | None = _lock(folder)
         self._folder = folder / "collections"
         self._folder.mkdir(exist_ok=True)
         self._shards: dict[str, edge.EdgeShard] = {}
@@ -48,8 +48,10 @@ class EdgeEngine:
                     shutil.rmtree(path)
                 else:
                     self._shards[path.name] = edge.EdgeShard.load(str(path))
-        except Exception as error:
+        except BaseException as error:
             self._close()
+            if not _is_failure(error):
+                raise
             raise StoreUnavailable(
                 f"the data in {folder} can't be opened: {error}; restore it from a backup, or name another folder"
             ) from error
@@ -63,6 +65,7 @@ class EdgeEngine:
         if name in self._shards:
             return
         draft = self._folder / f"{name}.new"
+        shutil.rmtree(draft, ignore_errors=True)  # what an attempt that failed has left
         vectors = {
             vector: edge.EdgeVectorParams(dimension, edge.Distance.Cosine) for vector, dimension in schema.dense.items()
         }
@@ -171,7 +174,9 @@ class EdgeEngine:
         for shard in self._shards.values():
             shard.close()
         self._shards.clear()
-        os.close(self._lock)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
 
 def _lock(folder: Path) -> int:
@@ -193,8 +198,15 @@ def _lock(folder: Path) -> int:
 def _call(operation: Callable[..., _T], *arguments: object) -> _T:
     try:
         return operation(*arguments)
-    except Exception as error:  # Edge raises plain Exception for everything
+    except BaseException as error:
+        if not _is_failure(error):
+            raise
         raise StoreUnavailable("the embedded store failed; its own words are in the service's log") from error
+
+
+def _is_failure(error: BaseException) -> bool:
+    # Edge raises plain Exception, and where Rust panics an exception that is not even one.
+    return isinstance(error, Exception) or type(error).__name__ == "PanicException"
 
 
 def _filter(match: Match) -> edge.Filter:

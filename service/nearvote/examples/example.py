@@ -8,6 +8,7 @@ from nearvote.errors import InvalidExample
 # Random, made once for this project: ids of other things never collide with those of examples.
 _NAMESPACE = uuid.UUID("6f0c8a52-3f3f-4f0b-9d8e-0d5a4b3f7c11")
 
+MIN_WEIGHT = 0.001
 MAX_WEIGHT = 100.0
 MAX_SOURCE_BYTES = 256
 
@@ -31,7 +32,7 @@ class Draft:
         task: Its task.
         text: Its text, not blank.
         labels: Its labels.
-        weight: How much its vote counts, above 0 and up to 100.
+        weight: How much its vote counts, 0.001 to 100.
         source: Where it comes from; may be empty.
     """
 
@@ -49,8 +50,8 @@ class Draft:
         """
         if not self.text.strip():
             raise InvalidExample("an example needs a text", field="text")
-        if not 0 < self.weight <= MAX_WEIGHT:
-            raise InvalidExample(f"a weight is above 0 and up to {MAX_WEIGHT:g}", field="weight")
+        if not MIN_WEIGHT <= self.weight <= MAX_WEIGHT:
+            raise InvalidExample(f"a weight is {MIN_WEIGHT:g} to {MAX_WEIGHT:g}", field="weight")
         if len(self.source.encode(errors="replace")) > MAX_SOURCE_BYTES:
             raise InvalidExample(f"a source has at most {MAX_SOURCE_BYTES} bytes", field="source")
 

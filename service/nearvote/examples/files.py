@@ -52,34 +52,25 @@ class ExampleFile:
                     yield number, json.loads(text)
             except UnicodeDecodeError as error:
                 yield number, InvalidExample(f"byte {error.start + 1} is not UTF-8: save the file as UTF-8")
-            except (json.JSONDecodeError, RecursionError) as error:
+            except (ValueError, RecursionError) as error:
                 where = f" at column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
                 yield number, InvalidExample(f"this is not a JSON object{where}")
 
     def _csv_records(self) -> Iterator[tuple[int, Any]]:
-        reader = csv.DictReader(_decoded(self._lines))
+        lines = _CountedLines(self._lines)
+        reader = csv.DictReader(lines)
         while True:
             try:
                 record = next(reader)
             except StopIteration:
                 return
-            except (csv.Error, UnicodeDecodeError) as error:
-                yield reader.line_num, InvalidExample(f"this is not a line of CSV in UTF-8: {type(error).__name__}")
-                if isinstance(error, UnicodeDecodeError):
-                    return  # the decoder does not go on after it
+            except csv.Error as error:
+                yield lines.number, InvalidExample(f"this is not a line of CSV: {error}")
                 continue
-            cells = {key: value for key, value in record.items() if key is not None and value}
-            if "label" in cells:
-                cells["labels"] = cells.pop("label").split("|")
-            elif "labels" in cells:
-                cells["labels"] = cells["labels"].split("|")
-            if "weight" in cells:
-                try:
-                    cells["weight"] = float(cells["weight"])
-                except ValueError:
-                    yield reader.line_num, InvalidExample("weight is not a number", field="weight")
-                    continue
-            yield reader.line_num, cells
+            if any(_is_broken(name) for name in reader.fieldnames or ()):
+                yield 1, InvalidExample("the header is not UTF-8: save the file as UTF-8")
+                return
+            yield lines.number, _record_of(record)
 
     def _draft(self, record: Any) -> Draft:
         if not isinstance(record, dict):
@@ -99,7 +90,11 @@ class ExampleFile:
         if not isinstance(source, str):
             raise InvalidExample("source is not a string", field="source")
         # JSON can spell half of a surrogate pair, which UTF-8 can't.
-        return Draft(task, _encodable(text), tuple(map(_encodable, labels)), float(weight), _encodable(source))
+        try:
+            number = float(weight)
+        except OverflowError:
+            raise InvalidExample("weight is out of all bounds", field="weight") from None
+        return Draft(task, _encodable(text), tuple(map(_encodable, labels)), number, _encodable(source))
 
 
 def example_to_line(example: Example) -> str:
@@ -123,6 +118,37 @@ def _encodable(text: str) -> str:
     return text.encode(errors="replace").decode()
 
 
-def _decoded(lines: Iterable[bytes]) -> Iterator[str]:
-    for number, line in enumerate(lines, 1):
-        yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+class _CountedLines:
+    """Lines as text; bytes that are not UTF-8 become lone surrogates, so that the lines after them can be read."""
+
+    def __init__(self, lines: Iterable[bytes]) -> None:
+        self._lines = iter(lines)
+        self.number = 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._lines)
+        self.number += 1
+        return line.decode("utf-8-sig" if self.number == 1 else "utf-8", errors="surrogateescape")
+
+
+def _is_broken(text: str) -> bool:
+    return any("\udc80" <= character <= "\udcff" for character in text)
+
+
+def _record_of(cells: dict[str, Any]) -> Any:
+    """A line of CSV as its JSON would be, or what is wrong with it."""
+    record: dict[str, Any] = {name: cell for name, cell in cells.items() if name is not None and cell}
+    if any(_is_broken(cell) for cell in record.values()):
+        return InvalidExample("this line is not UTF-8: save the file as UTF-8")
+    labels = record.pop("label", None) or record.get("labels")
+    if labels is not None:
+        record["labels"] = labels.split("|")
+    if "weight" in record:
+        try:
+            record["weight"] = float(record["weight"])
+        except ValueError:
+            return InvalidExample("weight is not a number", field="weight")
+    return record

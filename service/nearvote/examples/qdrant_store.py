@@ -18,6 +18,7 @@ from nearvote.voting.ballot import ClassSizes
 from nearvote.voting.neighbor import Neighbor, View, nearest_first
 
 STATE_COLLECTION = "nearvote_state"
+_EXAMPLES_PREFIX = "nearvote_examples_"
 _STATE_SCHEMA = Schema(dense={}, tenant="tenant", keywords=("kind",))
 _DOCUMENT_NAMESPACE = uuid.UUID("0b1a3f86-5a5e-4a55-8d0e-1f6a3c1a9c02")
 _SPACE = ("space", "", "active")  # kind, tenant and name of the document that names the active collection
@@ -92,11 +93,12 @@ class QdrantStore:
         )
 
     async def put(self, examples: Sequence[EmbeddedExample]) -> None:
-        """Adds examples, replacing those of the same id."""
+        """Adds examples, replacing those of the same id, which have as many windows as before."""
         points = []
         for embedded in examples:
             example = embedded.example
-            for window, vector in enumerate(embedded.vectors.tolist()):
+            # The first window last: by its point an example is known, so one that was cut short is written anew.
+            for window, vector in reversed(list(enumerate(embedded.vectors.tolist()))):
                 payload = {
                     "tenant": example.tenant,
                     "task": example.task,
@@ -237,13 +239,15 @@ async def activate_space(store: QdrantStore, space: VectorSpace) -> None:
     await store.put_document(*_SPACE, body)
 
 
-async def drop_space(engine: Engine, space: VectorSpace) -> None:
-    """Deletes a vector space's examples."""
-    await engine.drop_collection(_collection_of(space))
+async def drop_other_spaces(engine: Engine, kept: VectorSpace) -> None:
+    """Deletes the examples of all vector spaces but one."""
+    for name in await engine.collections():
+        if name.startswith(_EXAMPLES_PREFIX) and name != _collection_of(kept):
+            await engine.drop_collection(name)
 
 
 def _collection_of(space: VectorSpace) -> str:
-    return f"nearvote_examples_{space.key}"
+    return f"{_EXAMPLES_PREFIX}{space.key}"
 
 
 def _document_id(kind: str, tenant: str, name: str) -> str:

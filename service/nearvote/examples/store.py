@@ -94,7 +94,10 @@ class ExampleStore(ExampleReader, Protocol):
     """Keeps examples. A write that returned is durable, and seen by the next read."""
 
     async def put(self, examples: Sequence[EmbeddedExample]) -> None:
-        """Adds examples, replacing those of the same id."""
+        """Adds examples, replacing those of the same id: of the same text, so with as many windows as before.
+
+        Cut short, an example is there whole or unknown to `get`, and adding it again makes it whole.
+        """
         ...
 
     async def annotate(self, examples: Sequence[Example]) -> None:

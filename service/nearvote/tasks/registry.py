@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from nearvote.errors import LabelInUse, LimitReached, TaskChanged, TaskExists, TaskNotEmpty, TaskNotFound
+from nearvote.errors import InvalidTask, LabelInUse, LimitReached, TaskChanged, TaskExists, TaskNotEmpty, TaskNotFound
 from nearvote.limits import Limits
 from nearvote.tasks.document import task_from_document, task_to_document
 from nearvote.tasks.task import Task
@@ -73,6 +73,7 @@ class TaskRegistry:
         self._now_us = now_us
         self._monotonic = monotonic
         self._snapshots: dict[str, _Snapshot] = {}
+        self._changes: dict[str, int] = {}  # how often this process has changed something, by tenant
 
     async def list_all(self, tenant: str) -> list[Task]:
         """The tenant's tasks, by name."""
@@ -135,6 +136,8 @@ class TaskRegistry:
                 field="policy_version",
             )
         changed.check(max_labels=self._limits.max_labels, max_k=self._limits.max_k)
+        if changed.multi_label != stored.multi_label:
+            raise InvalidTask("a task stays single-label or multi-label: create another", field="multi_label")
         sizes = await self._store.class_sizes(tenant, changed.name)
         for label in set(stored.label_names) - set(changed.label_names):
             if sizes.by_label.get(label):
@@ -143,7 +146,13 @@ class TaskRegistry:
                     field="labels",
                 )
         return await self._save(
-            tenant, replace(changed, policy_version=stored.policy_version + 1, updated_us=self._now_us())
+            tenant,
+            replace(
+                changed,
+                policy_version=stored.policy_version + 1,
+                created_us=stored.created_us,
+                updated_us=self._now_us(),
+            ),
         )
 
     async def delete(self, tenant: str, name: str, *, force: bool) -> int:
@@ -169,7 +178,7 @@ class TaskRegistry:
         # The task first: cut short in between, its examples are out of sight, and go when it is made and deleted again.
         await self._store.delete_document(_TASKS, tenant, name)
         await self._store.delete_document(_VERSIONS, tenant, name)
-        self._snapshots.pop(tenant, None)
+        self._forget(tenant)
         return await self._store.delete_task(tenant, name)
 
     async def examples_version(self, tenant: str, name: str) -> int:
@@ -179,22 +188,32 @@ class TaskRegistry:
     async def class_sizes(self, tenant: str, name: str) -> ClassSizes:
         """How many examples a task has, and how many of them have each label."""
         snapshot = await self._snapshot(tenant)
-        if name not in snapshot.class_sizes:
-            snapshot.class_sizes[name] = await self._store.class_sizes(tenant, name)
-        return snapshot.class_sizes[name]
+        if name in snapshot.class_sizes:
+            return snapshot.class_sizes[name]
+        changes = self._changes.get(tenant, 0)
+        sizes = await self._store.class_sizes(tenant, name)
+        if self._changes.get(tenant, 0) == changes:  # else it was counted before the change
+            snapshot.class_sizes[name] = sizes
+        return sizes
 
     async def examples_changed(self, tenant: str, name: str) -> None:
         """Takes note that a task's examples were changed, after they were."""
-        snapshot = await self._snapshot(tenant)
-        version = max(self._now_us(), snapshot.examples_versions.get(name, 0) + 1)
+        # Forgotten first: also when the version can't be written, nobody goes by what was.
+        self._forget(tenant)
+        versions = await self._store.documents(_VERSIONS, tenant)
+        version = max(self._now_us(), int(versions.get(name, {}).get("version", 0)) + 1)
         await self._store.put_document(_VERSIONS, tenant, name, {"version": version})
-        snapshot.examples_versions[name] = version
-        snapshot.class_sizes.pop(name, None)
+        self._forget(tenant)
 
     async def _save(self, tenant: str, task: Task) -> Task:
         await self._store.put_document(_TASKS, tenant, task.name, task_to_document(task))
-        self._snapshots.pop(tenant, None)
+        self._forget(tenant)
         return task
+
+    def _forget(self, tenant: str) -> None:
+        """What was read of a tenant, or is being read, is not so any more."""
+        self._snapshots.pop(tenant, None)
+        self._changes[tenant] = self._changes.get(tenant, 0) + 1
 
     async def _snapshot(self, tenant: str) -> _Snapshot:
         snapshot = self._snapshots.get(tenant)
@@ -203,21 +222,22 @@ class TaskRegistry:
         return snapshot
 
     async def _fresh(self, tenant: str) -> _Snapshot:
-        read_at = self._monotonic()
-        tasks = await self._store.documents(_TASKS, tenant)
-        versions = await self._store.documents(_VERSIONS, tenant)
-        examples_versions = {name: int(body["version"]) for name, body in versions.items()}
-        before = self._snapshots.get(tenant)
-        snapshot = _Snapshot(
-            {name: task_from_document(body) for name, body in tasks.items()},
-            examples_versions,
-            # Counting takes longer than reading versions, so what has not changed is not counted again.
-            {
-                name: sizes
-                for name, sizes in (before.class_sizes if before else {}).items()
-                if before and before.examples_versions.get(name) == examples_versions.get(name)
-            },
-            read_at,
-        )
+        while True:
+            changes = self._changes.get(tenant, 0)
+            read_at = self._monotonic()
+            before = self._snapshots.get(tenant)
+            tasks = await self._store.documents(_TASKS, tenant)
+            versions = {
+                name: int(body["version"]) for name, body in (await self._store.documents(_VERSIONS, tenant)).items()
+            }
+            if self._changes.get(tenant, 0) == changes:
+                break  # else a change of our own overtook what was read
+        # Counting takes longer than reading versions, so what has not changed is not counted again.
+        sizes = {
+            name: size
+            for name, size in (before.class_sizes if before else {}).items()
+            if before and before.examples_versions.get(name) == versions.get(name)
+        }
+        snapshot = _Snapshot({name: task_from_document(body) for name, body in tasks.items()}, versions, sizes, read_at)
         self._snapshots[tenant] = snapshot
         return snapshot

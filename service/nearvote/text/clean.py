@@ -50,7 +50,8 @@ def _limit_marks(text: str) -> str:
     kept: list[str] = []
     marks = 0
     for character in text:
-        marks = marks + 1 if unicodedata.combining(character) else 0
+        # By category: a few marks that decompose into several have no combining class of their own.
+        marks = marks + 1 if unicodedata.category(character)[0] == "M" else 0
         if marks <= _MAX_MARKS:
             kept.append(character)
     return "".join(kept)

@@ -11,10 +11,16 @@ _HTML_TELL = re.compile(
     r"<(?:!doctype html|html|head|body|div|p|br|table|td|tr|span|font|img|style|script|center|a\s+href)\b[^<>]*+>",
     re.IGNORECASE,
 )
-# A comment's ends, or a tag. Possessive quantifiers: no backtracking, so linear time whatever the input.
-_TOKEN = re.compile(r"<!--|-->|<(?P<close>/?)(?P<name>[a-zA-Z!?][^\s<>/]*+)[^<>]*+>")
-_UNSEEN = frozenset({"script", "style", "head", "title", "template"})
+# The start of a comment, or a tag. Possessive quantifiers: no backtracking, so linear time whatever the input.
+_TOKEN = re.compile(r"<!--|<(?P<close>/?)(?P<name>[a-zA-Z!?][^\s<>/]*+)[^<>]*+>")
+_COMMENT_END = re.compile(r"--!?>")
+_UNSEEN_ENDS = {
+    name: re.compile(rf"</{name}\b[^<>]*+>", re.IGNORECASE) for name in ("script", "style", "head", "title", "template")
+}
 _INLINE = frozenset({"a", "b", "i", "u", "em", "strong", "font", "span", "small", "big", "sub", "sup", "tt", "code"})
+# A numeric reference, apart from the zeros that it begins with. The decoder refuses very long numbers.
+_NUMERIC_REFERENCE = re.compile(r"&#(?:0*+([0-9]++)|([xX])0*+([0-9a-fA-F]++));?")
+_MOST_DIGITS = 7  # no character's number has more
 
 
 def looks_like_html(text: str) -> bool:
@@ -32,24 +38,31 @@ def html_to_text(markup: str) -> str:
         What a reader would see, blocks separated by spaces.
     """
     seen: list[str] = []
-    hidden: list[str] = []  # what stands in an element or comment that may yet turn out not to be closed
-    hidden_by = ""
+    unclosed: set[str] = set()  # what has no end further on, and need not be looked for again
     position = 0
-    for token in _TOKEN.finditer(markup):
-        (hidden if hidden_by else seen).append(markup[position : token.start()])
+    while (token := _TOKEN.search(markup, position)) is not None:
+        seen.append(markup[position : token.start()])
         position = token.end()
-        if hidden_by:
-            if token[0] == hidden_by or (token["close"] and (token["name"] or "").lower() == hidden_by):
-                hidden.clear()
-                hidden_by = ""
-            continue
         name = (token["name"] or "").lower()
-        if token[0] == "<!--":
-            hidden_by = "-->"
-        elif name in _UNSEEN and not token["close"] and not token[0].endswith("/>"):
-            hidden_by = name
         if name not in _INLINE:
             seen.append(" ")
-    seen += hidden
+        if name in unclosed or token["close"] or token[0].endswith("/>"):
+            continue
+        if name == "":
+            # From within the start on: `<!-->` is a whole comment.
+            end = _COMMENT_END.search(markup, token.start() + 2)
+        elif name in _UNSEEN_ENDS:
+            end = _UNSEEN_ENDS[name].search(markup, position)
+        else:
+            continue
+        if end is None:
+            unclosed.add(name)
+        else:
+            position = end.end()
     seen.append(markup[position:])
-    return html.unescape("".join(seen))
+    return html.unescape(_NUMERIC_REFERENCE.sub(_shortened, "".join(seen)))
+
+
+def _shortened(reference: re.Match[str]) -> str:
+    digits = reference[1] or reference[3]
+    return f"&#{reference[2] or ''}{digits};" if len(digits) <= _MOST_DIGITS else "\N{REPLACEMENT CHARACTER}"

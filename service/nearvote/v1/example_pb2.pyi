@@ -40,7 +40,7 @@ class Example(_message.Message):
     text: _builtins.str
     """The text, 1 to `max_text_bytes` of UTF-8, not blank."""
     weight: _builtins.float
-    """How much its vote counts, above 0 and up to 100. 1 when not set."""
+    """How much its vote counts, 0.001 to 100. 1 when not set."""
     source: _builtins.str
     """Where it comes from: a file, a person, a campaign. Up to 256 bytes; may be empty."""
     @_builtins.property

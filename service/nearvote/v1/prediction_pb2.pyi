@@ -233,7 +233,8 @@ class Prediction(_message.Message):
     """What the scores are."""
     margin: _builtins.float
     """How clear the answer is, in [0, 1]. Single-label: the best score less the second. Multi-label: how far the
-    clearest label lies above its threshold or, when none does, how far the nearest one lies below.
+    clearest label, or what the benign label did not get, lies above its threshold or, when nothing does, how far the
+    nearest lies below.
     """
     action: Global___Action.ValueType
     """What the policy says should happen."""

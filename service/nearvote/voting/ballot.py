@@ -47,7 +47,7 @@ def count_votes(neighbors: Sequence[Neighbor], rules: Rules, class_sizes: ClassS
     and those for no by the number that don't, to the same power.
 
     Args:
-        neighbors: The voters, in any order. Labels that the task does not have are not counted.
+        neighbors: The voters, in any order; those with none of the task's labels are left out.
         rules: The task's labels and policy.
         class_sizes: How many examples the task has; only a class-size correction asks. A label that is missing counts
             as one example.
@@ -55,7 +55,9 @@ def count_votes(neighbors: Sequence[Neighbor], rules: Rules, class_sizes: ClassS
     Returns:
         The ballot. Ties between labels go to the one with the nearer neighbour, then to the first in the alphabet.
     """
-    voters = nearest_first(list(neighbors))
+    known = frozenset(rules.labels)
+    # A label may have been taken out of the task while its examples were being found.
+    voters = nearest_first([neighbor for neighbor in neighbors if not known.isdisjoint(neighbor.labels)])
     if not voters:
         return Ballot(dict.fromkeys(sorted(rules.labels), 0.0), ())
     policy = rules.policy
@@ -77,15 +79,13 @@ def count_votes(neighbors: Sequence[Neighbor], rules: Rules, class_sizes: ClassS
     else:
         votes = dict.fromkeys(rules.labels, 0.0)
         for i, voter in enumerate(voters):
-            # A label that was taken out of the task while its example was being found gives no vote.
-            own = voter.labels[0] if voter.labels and voter.labels[0] in votes else None
-            weights[i] = weights[i] / correction(class_sizes.by_label.get(own, 1)) if own else 0.0
-            if own:
-                votes[own] += weights[i]
+            own = next(label for label in voter.labels if label in known)
+            weights[i] /= correction(class_sizes.by_label.get(own, 1))
+            votes[own] += weights[i]
         total = sum(votes.values())
-        scores = {label: vote / total if total else 0.0 for label, vote in votes.items()}
+        scores = {label: vote / total for label, vote in votes.items()}
 
-    shares = [weight / total if total else 0.0 for weight in weights]
+    shares = [weight / total for weight in weights]
     counted = tuple(replace(voter, share=share) for voter, share in zip(voters, shares, strict=True))
     rank = {label: i for i, voter in reversed(list(enumerate(voters))) for label in voter.labels}
     best_first = sorted(scores, key=lambda label: (-scores[label], rank.get(label, len(voters)), label))

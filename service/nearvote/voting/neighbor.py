@@ -18,7 +18,7 @@ class Neighbor:
         example_id: The example's id, a UUID.
         labels: Its labels, sorted.
         similarity: Cosine similarity in the view, in [-1, 1].
-        example_weight: How much its vote counts, above 0.
+        example_weight: How much its vote counts, 0.001 to 100.
         view: Where it was found.
         window: Which of the message's windows it is near to, from 0.
         source: Where the example came from; may be empty.

@@ -82,7 +82,8 @@ def decide(task: str, rules: Rules, ballot: Ballot) -> Prediction:
     reaches the threshold, but the labels share the votes so that none does, the best of them is given. The margin is
     how far the clearest question lies above its threshold or, when none does, how far the nearest one lies below.
     When no question is clear by its margin floor but one is within it, the prediction abstains: one clear label is
-    an answer, whatever others are in doubt. The benign label is given when nothing else is.
+    an answer, whatever others are in doubt. The benign label is given when nothing else is; without one the
+    prediction is ambiguous.
 
     Args:
         task: The task's name.
@@ -158,5 +159,7 @@ def _several(rules: Rules, ballot: Ballot) -> tuple[tuple[str, ...], float, str,
         ambiguous = all(lead < floor for lead, floor in decided)
         return given, max(lead for lead, _ in decided), given[0], ambiguous
     ambiguous = any(-lead < floor for lead, floor in decided)
-    best = benign or next(iter(scores))
-    return (benign,) if benign else (), min((-lead for lead, _ in decided), default=1.0), best, ambiguous
+    lack = min((-lead for lead, _ in decided), default=1.0)
+    if not benign:  # every example has a label, so a message that has none lies between them
+        return (), lack, asked[0], True
+    return (benign,), lack, benign, ambiguous

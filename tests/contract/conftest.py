@@ -1,0 +1,115 @@
+"""The stores that the contract holds for: Qdrant Edge, qdrant-client's local mode, and a server when one is named."""
+
+import os
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from qdrant_client import AsyncQdrantClient
+
+from nearvote.examples.edge_engine import EdgeEngine
+from nearvote.examples.engine import Engine
+from nearvote.examples.qdrant_store import STATE_COLLECTION, QdrantStore, create_space
+from nearvote.examples.server_engine import ServerEngine
+from nearvote.examples.store import VectorSpace
+
+_SERVER_URL = os.environ.get("NEARVOTE_TEST_QDRANT_URL", "")
+
+_EDGE = pytest.param("edge")
+_OTHERS = (
+    pytest.param(
+        "local",
+        # It ignores the indexes that we create; what is found is the same without them.
+        marks=pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant:UserWarning"),
+    ),
+    pytest.param(
+        "server", marks=pytest.mark.skipif(not _SERVER_URL, reason="NEARVOTE_TEST_QDRANT_URL names no Qdrant server")
+    ),
+)
+
+SPACE = VectorSpace(key="contract", dimension=4, model="contract")
+
+
+@asynccontextmanager
+async def _opened(kind: str, folder: Path) -> AsyncIterator[Engine]:
+    engine: Engine
+    if kind == "edge":
+        engine = EdgeEngine(folder)
+    elif kind == "local":
+        engine = ServerEngine(AsyncQdrantClient(":memory:"))
+    else:
+        engine = ServerEngine.connect(_SERVER_URL, grpc_port=6334, api_key=None, timeout_seconds=10)
+    try:
+        before = await engine.collections()
+        assert STATE_COLLECTION not in before, f"{_SERVER_URL} has nearvote's data: name a server for tests alone"
+        yield engine
+        for name in await engine.collections() - before:
+            await engine.drop_collection(name)
+    finally:
+        await engine.close()
+
+
+@pytest.fixture(params=[_EDGE, *_OTHERS])
+async def engine(request: pytest.FixtureRequest, data_folder: Path) -> AsyncIterator[Engine]:
+    """Each engine in turn, empty."""
+    async with _opened(request.param, data_folder / "data") as engine:
+        yield engine
+
+
+@pytest.fixture
+async def store(engine: Engine) -> QdrantStore:
+    """A store on each engine in turn, empty, for vectors of four dimensions."""
+    return await create_space(engine, SPACE)
+
+
+@pytest.fixture(params=_OTHERS)
+async def engines(request: pytest.FixtureRequest, data_folder: Path) -> AsyncIterator[tuple[Engine, Engine]]:
+    """Qdrant Edge, and each other engine in turn beside it."""
+    async with _opened("edge", data_folder / "data") as edge, _opened(request.param, data_folder / "other") as other:
+        yield edge, other
+
+
+@pytest.fixture
+async def stores(engines: tuple[Engine, Engine]) -> tuple[QdrantStore, QdrantStore]:
+    """A store on Qdrant Edge, and one on each other engine in turn."""
+    edge, other = engines
+    return await create_space(edge, SPACE), await create_space(other, SPACE)
+
+
+@pytest.fixture
+def odd_texts() -> list[str]:
+    """Texts that a store may stumble over."""
+    return [
+        "before\x00after",
+        "\u0301",  # a mark on nothing
+        "🏴‍☠️👩‍👩‍👧‍👦 free 💰",
+        "\u202eשלום مرحبا\u202c",
+        "a\r\nb\u2028c\x85",
+        "\uffff\U0010ffff",
+        "e\u0301 \ufb01 Å",  # not normalized
+        "é" * 30_000,  # 60 kB
+        '{"text": "\\u0000"}',
+    ]
+
+
+class Chance(random.Random):
+    """Points and questions drawn at random, the same each time."""
+
+    def vector(self) -> list[float]:
+        return [self.gauss() for _ in range(4)]
+
+    def payload(self) -> dict[str, object]:
+        labels = self.sample("abc", self.randint(0, 3))
+        return {"tenant": self.choice("tu"), "labels": labels, "window": self.randint(0, 1), "body": {"x": [None]}}
+
+    def match(self) -> dict[str, str | int]:
+        fields: dict[str, str | int] = {"tenant": self.choice("tu"), "labels": self.choice("abc"), "window": 1}
+        return {key: fields[key] for key in self.sample(sorted(fields), self.randint(1, 3))}
+
+
+@pytest.fixture(params=range(6))
+def chance(request: pytest.FixtureRequest) -> Chance:
+    """Six courses of chance in turn."""
+    return Chance(request.param)

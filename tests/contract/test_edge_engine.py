@@ -1,0 +1,179 @@
+"""What Qdrant Edge in a folder promises beyond the contract of all stores."""
+
+import asyncio
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nearvote.errors import StoreLocked, StoreUnavailable
+from nearvote.examples.edge_engine import EdgeEngine
+from nearvote.examples.engine import NearestQuery, Point, Schema
+
+SCHEMA = Schema({"meaning": 2}, tenant="tenant", keywords=("labels",), integers=("window",))
+IDS = [f"00000000-0000-4000-8000-{i:012d}" for i in range(100)]
+POINTS = [Point(id_, {"tenant": "t", "labels": ["a", "b"], "n": i}, {"meaning": [1, i]}) for i, id_ in enumerate(IDS)]
+
+
+async def filled(folder: Path) -> EdgeEngine:
+    """An engine with a collection of points, and one without vectors."""
+    engine = EdgeEngine(folder)
+    await engine.create_collection("points", SCHEMA)
+    await engine.create_collection("state", Schema({}, tenant="tenant", keywords=()))
+    await engine.upsert("points", POINTS)
+    await engine.upsert("state", [Point(IDS[0], {"tenant": "t", "body": {"x": 1}})])
+    return engine
+
+
+@pytest.fixture
+def data(data_folder: Path) -> Path:
+    """A folder with data that no engine has open."""
+
+    async def fill() -> None:
+        await (await filled(data_folder)).close()
+
+    asyncio.run(fill())
+    return data_folder
+
+
+async def assert_whole(engine: EdgeEngine) -> None:
+    """Checks that everything that `filled` wrote is there, and is found by filter and by vector."""
+    assert await engine.collections() == {"points", "state"}
+    assert await engine.count("points", {"tenant": "t"}) == 100
+    assert await engine.facet("points", "labels", {"tenant": "t"}, 10) == {"a": 100, "b": 100}
+    ((found,),) = await engine.nearest("points", [NearestQuery([1, 0], "meaning", {"labels": "a"}, 1, ("n",))])
+    assert (found.id, found.payload) == (IDS[0], {"n": 0})
+    assert [point.payload for point in await engine.retrieve("state", IDS, None)] == [{"tenant": "t", "body": {"x": 1}}]
+
+
+async def test_reopened(tmp_path: Path) -> None:
+    """What was written is there after the folder is closed and opened again, and can be added to."""
+    await (await filled(tmp_path / "data")).close()
+    engine = EdgeEngine(tmp_path / "data")
+    await assert_whole(engine)
+    await engine.upsert("points", [Point(IDS[0], {"tenant": "other"}, {"meaning": [0, 1]})])
+    await engine.close()
+    engine = EdgeEngine(tmp_path / "data")
+    assert await engine.count("points", {"tenant": "other"}) == 1
+    assert await engine.count("points", {"tenant": "t"}) == 99
+    await engine.close()
+
+
+def test_survives_a_kill(tmp_path: Path) -> None:
+    """What a process had written before it was killed is there, and its lock is not."""
+    script = (
+        "import asyncio, os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from nearvote.examples.edge_engine import EdgeEngine\n"
+        "from nearvote.examples.engine import Point, Schema\n"
+        "async def main():\n"
+        "    engine = EdgeEngine(Path(sys.argv[1]))\n"
+        "    await engine.create_collection('c', Schema({'meaning': 2}, tenant='tenant', keywords=()))\n"
+        "    await engine.upsert('c', [Point(sys.argv[2], {'tenant': 't'}, {'meaning': [1, 0]})])\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "asyncio.run(main())\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", script, str(tmp_path), IDS[0]], check=False, capture_output=True)
+    assert killed.returncode == -9, killed.stderr
+
+    async def look() -> None:
+        engine = EdgeEngine(tmp_path)
+        assert await engine.count("c", {"tenant": "t"}) == 1
+        await engine.close()
+
+    asyncio.run(look())
+
+
+async def test_one_engine_a_folder(data_folder: Path) -> None:
+    """A folder that an engine has open is refused to a second one, in words that name its process; then it is free."""
+    engine = await filled(data_folder)
+    with pytest.raises(StoreLocked, match=rf"pid {os.getpid()}\b.*--data-dir"):
+        EdgeEngine(data_folder)
+    await assert_whole(engine)
+    await engine.close()
+    again = EdgeEngine(data_folder)
+    await assert_whole(again)
+    await again.close()
+
+
+async def test_one_process_a_folder(data_folder: Path) -> None:
+    """A folder that an engine has open is refused to another process, in words that name the first one."""
+    engine = await filled(data_folder)
+    script = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from nearvote.examples.edge_engine import EdgeEngine\n"
+        "EdgeEngine(Path(sys.argv[1]))\n"
+    )
+    command = [sys.executable, "-c", script, str(data_folder)]
+    refused = await asyncio.to_thread(subprocess.run, command, check=False, capture_output=True, text=True)
+    await engine.close()
+    assert refused.returncode == 1
+    assert re.search(rf"StoreLocked: .*\(pid {os.getpid()}\)", refused.stderr)
+
+
+async def test_half_made_collection(data: Path) -> None:
+    """A collection whose creation was cut short is cleared away, and can be created again."""
+    shutil.copytree(data / "collections" / "points", data / "collections" / "other.new")
+    engine = EdgeEngine(data)
+    assert not (data / "collections" / "other.new").exists()
+    await assert_whole(engine)
+    await engine.create_collection("other", SCHEMA)
+    assert await engine.collections() == {"points", "state", "other"}
+    await engine.close()
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        "edge_config.json",
+        "segments/*/segment.json",
+        "segments/*/version.info",
+        "segments/*/payload_storage/config.json",
+        "segments/*/vector_storage-meaning/deleted/status.dat",
+        "wal/open-1",
+    ],
+)
+async def test_damaged_data(data: Path, damaged: str) -> None:
+    """Damaged data is refused with what to do about it, and the folder is let go."""
+    (path,) = (data / "collections" / "points").glob(damaged)
+    intact = path.read_bytes()
+    path.write_bytes(b"")
+    with pytest.raises(StoreUnavailable, match="restore it from a backup"):
+        EdgeEngine(data)
+    path.write_bytes(intact)
+    engine = EdgeEngine(data)
+    await assert_whole(engine)
+    await engine.close()
+
+
+async def test_stray_file(data: Path) -> None:
+    """A file that is no collection is refused in words, not with a crash."""
+    (data / "collections" / "notes.txt").write_text("mine")
+    with pytest.raises(StoreUnavailable, match="can't be opened"):
+        EdgeEngine(data)
+
+
+async def test_failing_call(data: Path) -> None:
+    """What Edge can't do becomes StoreUnavailable, without Edge's own words, and the engine goes on."""
+    engine = EdgeEngine(data)
+    with pytest.raises(StoreUnavailable) as caught:
+        await engine.upsert("points", [Point(IDS[0], {}, {"meaning": [1, 2, 3]})])
+    assert caught.value.__cause__ is not None
+    assert str(caught.value.__cause__) not in caught.value.message
+    await assert_whole(engine)
+    await engine.close()
+
+
+async def test_dropped_collection(data: Path) -> None:
+    """A dropped collection takes no room, and one of the same name begins empty."""
+    engine = EdgeEngine(data)
+    await engine.drop_collection("points")
+    assert sorted(path.name for path in (data / "collections").iterdir()) == ["state"]
+    await engine.create_collection("points", SCHEMA)
+    assert await engine.count("points", {"tenant": "t"}) == 0
+    await engine.close()

@@ -1,0 +1,290 @@
+"""One suite for every store."""
+
+import math
+import uuid
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from nearvote.examples.engine import Engine, NearestQuery, Point, Schema
+from nearvote.examples.example import Example, example_id, point_id
+from nearvote.examples.qdrant_store import QdrantStore
+from nearvote.examples.store import EmbeddedExample, SearchQuery, Vectors
+from nearvote.voting.ballot import ClassSizes
+from tests.contract.conftest import Chance
+
+
+def at(*degrees: float) -> Vectors:
+    """A vector of length 1 for each angle, all in one plane: their cosine is that of the angle between them."""
+    return np.array([[math.cos(a), math.sin(a), 0, 0] for a in map(math.radians, degrees)], dtype=np.float32)
+
+
+def example(text: str, *labels: str, tenant: str = "acme", task: str = "spam", source: str = "") -> Example:
+    """An example as a store is given it."""
+    return Example(example_id(tenant, task, text), tenant, task, text, labels or ("ham",), 1.5, source, 10, 20)
+
+
+def embedded(text: str, *degrees: float, labels: Sequence[str] = ("ham",), task: str = "spam") -> EmbeddedExample:
+    """An example with a window at each of the angles."""
+    return EmbeddedExample(example(text, *labels, task=task), at(*degrees))
+
+
+def nearest_to(degrees: float, limit: int = 10, label: str = "", window: int = 0) -> SearchQuery:
+    """A question for what is nearest to an angle."""
+    return SearchQuery("acme", "spam", at(degrees)[0], limit, label, window=window)
+
+
+async def texts_found(store: QdrantStore, query: SearchQuery) -> list[str]:
+    """The texts that are found, nearest first."""
+    (found,) = await store.search([query], with_text=True)
+    return [neighbor.text for neighbor in found]
+
+
+async def test_what_is_put_is_got(store: QdrantStore) -> None:
+    """An example comes back by its id as it was put, and only in its own tenant and task."""
+    stored = example("hello", "ham", "spam", source="mail")
+    await store.put([EmbeddedExample(stored, at(0, 10))])
+    unknown = str(uuid.uuid4())
+    assert await store.get("acme", "spam", [stored.id, unknown, stored.id]) == {stored.id: stored}
+    assert await store.get("acme", "abuse", [stored.id]) == {}
+    assert await store.get("other", "spam", [stored.id]) == {}
+    assert await store.get("acme", "spam", [point_id(stored.id, 1)]) == {}, "a later window is no example"
+
+
+async def test_put_replaces(store: QdrantStore) -> None:
+    """Of an example put twice the second counts, its vectors too."""
+    await store.put([embedded("a", 0, labels=["spam"]), embedded("b", 40)])
+    await store.put([embedded("a", 90, labels=["ham"])])
+    assert await texts_found(store, nearest_to(0)) == ["b", "a"]
+    assert await store.class_sizes("acme", "spam") == ClassSizes(2, {"ham": 2})
+
+
+async def test_put_of_nothing(store: QdrantStore) -> None:
+    """Putting, annotating and searching nothing is nothing."""
+    await store.put([])
+    await store.annotate([])
+    assert await store.search([]) == []
+    assert await store.get("acme", "spam", []) == {}
+    assert await store.example_count() == 0
+
+
+async def test_pages_in_order_of_ids(store: QdrantStore) -> None:
+    """Pages follow one another in the order of ids; each example is on one, and the last one says so."""
+    examples = [example(f"text {i}") for i in range(7)]
+    await store.put([EmbeddedExample(e, at(*range(i + 1))) for i, e in enumerate(examples)])
+    page = await store.list_page("acme", "spam", limit=3)
+    pages = [page.examples]
+    while page.next_id and len(pages) < 4:
+        page = await store.list_page("acme", "spam", limit=3, from_id=page.next_id)
+        pages.append(page.examples)
+    expected = sorted(examples, key=lambda e: uuid.UUID(e.id).int)
+    assert pages == [expected[:3], expected[3:6], expected[6:]]
+    assert (await store.list_page("acme", "spam", limit=2, from_id=expected[4].id)).examples == expected[4:6]
+
+
+async def test_pages_by_label_and_source(store: QdrantStore) -> None:
+    """A list can be narrowed to a label, a source, or both."""
+    mailed, texted, bare = example("1", "a", "b", source="mail"), example("2", "a", source="sms"), example("3", "b")
+    elsewhere = [example("1", "a", "b", tenant="other"), example("1", "a", "b", task="abuse")]
+    await store.put([EmbeddedExample(e, at(0, 1)) for e in (mailed, texted, bare, *elsewhere)])
+
+    async def ids(label: str = "", source: str = "") -> set[str]:
+        return {e.id for e in (await store.list_page("acme", "spam", label=label, source=source)).examples}
+
+    assert await ids() == {mailed.id, texted.id, bare.id}
+    assert await ids(label="a") == {mailed.id, texted.id}
+    assert await ids(source="mail") == {mailed.id}
+    assert await ids(label="b", source="mail") == {mailed.id}
+    assert await ids(label="b", source="sms") == set()
+
+
+async def test_search_nearest_first(store: QdrantStore) -> None:
+    """A search gives the nearest examples first, with what a vote needs to know."""
+    near, far = example("near", "spam", source="mail"), example("far")
+    await store.put([EmbeddedExample(far, at(60)), EmbeddedExample(near, at(30)), embedded("farther", 120)])
+    ((first, second),) = await store.search([nearest_to(0, limit=2, window=4)])
+    assert (first.example_id, second.example_id) == (near.id, far.id)
+    assert (first.similarity, second.similarity) == pytest.approx((math.cos(math.pi / 6), 0.5), abs=1e-5)
+    assert (first.labels, first.example_weight, first.source, first.window) == (("spam",), 1.5, "mail", 4)
+
+
+async def test_equally_near_by_id(store: QdrantStore) -> None:
+    """Equally near examples come in the order of their ids."""
+    examples = [example(f"text {i}") for i in range(9)]
+    await store.put([EmbeddedExample(e, at(20)) for e in examples])
+    (found,) = await store.search([nearest_to(0)])
+    assert [neighbor.example_id for neighbor in found] == sorted(e.id for e in examples)
+
+
+async def test_each_example_once(store: QdrantStore) -> None:
+    """An example whose many windows are all nearer than the others' is found once, and the others still are."""
+    others = [embedded(f"other {i}", 50 + i) for i in range(4)]
+    await store.put([embedded("long", *(i / 10 for i in range(150))), *others])
+    assert await texts_found(store, nearest_to(0, limit=3)) == ["long", "other 0", "other 1"]
+    assert await texts_found(store, nearest_to(0, limit=9)) == ["long", "other 0", "other 1", "other 2", "other 3"]
+    (found,) = await store.search([nearest_to(0, limit=1)])
+    assert found[0].similarity == pytest.approx(1.0, abs=1e-5), "the nearest of its windows counts"
+
+
+async def test_search_is_restricted(store: QdrantStore) -> None:
+    """A search stays in its tenant and task, and with its label where it has one."""
+    spam, ham = example("1", "spam", "odd"), example("2", "ham", "odd")
+    elsewhere = [example("1", "spam", tenant="other"), example("1", "spam", task="abuse")]
+    await store.put([EmbeddedExample(e, at(0, 5)) for e in (spam, *elsewhere)] + [EmbeddedExample(ham, at(50))])
+    found = await store.search([nearest_to(0, label=label) for label in ("", "ham", "odd", "none")])
+    both, ham_only = [spam.id, ham.id], [ham.id]
+    assert [[neighbor.example_id for neighbor in by] for by in found] == [both, ham_only, both, []]
+
+
+async def test_many_queries(store: QdrantStore) -> None:
+    """Each of many queries has its own answer, in the order asked."""
+    await store.put([embedded(str(i), 9 * i) for i in range(20)])
+    results = await store.search([nearest_to(9 * i, limit=1 + i % 3, window=i) for i in range(20)], with_text=True)
+    assert [found[0].text for found in results] == [str(i) for i in range(20)]
+    assert [(len(found), found[0].window) for found in results] == [(1 + i % 3, i) for i in range(20)]
+
+
+async def test_texts_when_asked(store: QdrantStore) -> None:
+    """Texts come with neighbours only when asked for, also with those found by a later window."""
+    await store.put([embedded("long", 0, 90)])
+    ((without,),) = await store.search([nearest_to(90)])
+    ((with_text,),) = await store.search([nearest_to(90)], with_text=True)
+    assert (without.text, with_text.text) == ("", "long")
+
+
+async def test_annotate(store: QdrantStore) -> None:
+    """New labels, weight, source and times reach every window; text and vectors stay."""
+    before = example("long", "ham", source="mail")
+    await store.put([EmbeddedExample(before, at(0, 90)), embedded("other", 45)])
+    after = replace(before, labels=("odd", "spam"), weight=3.0, source="review", updated_us=99, text="not this")
+    await store.annotate([after])
+    assert await store.get("acme", "spam", [before.id]) == {before.id: replace(after, text="long")}
+    for degrees in (0, 90):
+        ((found,),) = await store.search([nearest_to(degrees, label="spam")], with_text=True)
+        assert (found.labels, found.example_weight, found.source) == (("odd", "spam"), 3.0, "review")
+        assert found.text == "long"
+        assert found.similarity == pytest.approx(1.0, abs=1e-5)
+    assert await store.class_sizes("acme", "spam") == ClassSizes(2, {"ham": 1, "odd": 1, "spam": 1})
+
+
+async def test_delete(store: QdrantStore) -> None:
+    """A deleted example is gone with all its windows; what was not there is said not to have been."""
+    long = embedded("long", 0, 45, 90)
+    await store.put([long, embedded("other", 10)])
+    assert not await store.delete("acme", "abuse", long.example.id)
+    assert not await store.delete("other", "spam", long.example.id)
+    assert await store.delete("acme", "spam", long.example.id)
+    assert not await store.delete("acme", "spam", long.example.id)
+    assert await texts_found(store, nearest_to(90)) == ["other"]
+    assert await store.example_count() == 1
+
+
+async def test_delete_task(store: QdrantStore) -> None:
+    """Deleting a task's examples counts examples, not windows, and leaves other tasks and tenants alone."""
+    kept = [example("1", task="abuse"), example("1", tenant="other")]
+    await store.put([EmbeddedExample(e, at(0, 1)) for e in (example("1"), example("2"), *kept)])
+    assert await store.delete_task("acme", "spam") == 2
+    assert await store.delete_task("acme", "spam") == 0
+    assert {e.id async for page in store.every_example() for e in page} == {e.id for e in kept}
+
+
+async def test_class_sizes(store: QdrantStore) -> None:
+    """Class sizes count an example once for each of its labels, however many windows it has."""
+    await store.put([embedded("1", *range(9), labels=["a", "b"]), embedded("2", 0, labels=["b"])])
+    await store.put([embedded("3", 0, labels=["a"], task="abuse")])
+    assert await store.class_sizes("acme", "spam") == ClassSizes(2, {"a": 1, "b": 2})
+    assert await store.class_sizes("acme", "unknown") == ClassSizes(0, {})
+
+
+async def test_documents(store: QdrantStore) -> None:
+    """Documents are put, replaced whole, and deleted; those of other kinds and tenants stay as they are."""
+    body = {"name": "ä\x00", "list": [1, {"deep": None}], "share": 0.25, "time": 1_763_000_000_000_001}
+    await store.put_document("task", "acme", "a", {"gone": True})
+    await store.put_document("task", "acme", "a", body)
+    await store.put_document("task", "acme", "b", {})
+    await store.put_document("version", "acme", "a", {"version": 1})
+    await store.put_document("task", "other", "a", {"other": True})
+    assert await store.documents("task", "acme") == {"a": body, "b": {}}
+    await store.delete_document("task", "acme", "a")
+    await store.delete_document("task", "acme", "never there")
+    assert await store.documents("task", "acme") == {"b": {}}
+    assert await store.documents("version", "acme") == {"a": {"version": 1}}
+    assert await store.documents("task", "other") == {"a": {"other": True}}
+
+
+async def test_odd_texts(store: QdrantStore, odd_texts: list[str]) -> None:
+    """The oddest texts and sources come back as they were, and are found by source."""
+    odd = [example(text, source=text[:100]) for text in odd_texts]
+    await store.put([EmbeddedExample(e, at(10 * i)) for i, e in enumerate(odd)])
+    assert await store.get("acme", "spam", [e.id for e in odd]) == {e.id: e for e in odd}
+    for i, e in enumerate(odd):
+        assert (await store.list_page("acme", "spam", source=e.source)).examples == [e]
+        ((found,),) = await store.search([nearest_to(10 * i, limit=1)], with_text=True)
+        assert (found.text, found.source) == (e.text, e.source)
+
+
+async def test_every_example(store: QdrantStore) -> None:
+    """All examples of all tenants and tasks are walked through and counted, also more than a page of them."""
+    many = [example(str(i), tenant=f"tenant {i % 3}", task=f"task-{i % 2}") for i in range(1_003)]
+    await store.put([EmbeddedExample(e, at(0, 1) if i % 100 == 0 else at(0)) for i, e in enumerate(many)])
+    pages = [page async for page in store.every_example()]
+    assert sorted(e.id for page in pages for e in page) == sorted(e.id for e in many)
+    assert await store.example_count() == 1_003
+
+
+async def test_similarity_is_a_cosine(stores: tuple[QdrantStore, QdrantStore]) -> None:
+    """Similarities lie in [-1, 1], also of equal and of opposite vectors, and are the same in every store."""
+    vectors = np.random.default_rng(7).standard_normal((60, 4)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    examples = [example(str(i)) for i in range(60)]
+    queries = [SearchQuery("acme", "spam", vector, 60) for v in vectors[:20] for vector in (v, -v)]
+    answers = []
+    for store in stores:
+        await store.put([EmbeddedExample(e, row[None]) for e, row in zip(examples, vectors, strict=True)])
+        found = await store.search(queries)
+        answers.append([{neighbor.example_id: neighbor.similarity for neighbor in by_query} for by_query in found])
+    for edge, other in zip(*answers, strict=True):
+        assert other == pytest.approx(edge, abs=1e-5)
+        assert max(map(abs, edge.values())) == pytest.approx(1.0, abs=1e-5)
+        assert all(-1 <= similarity <= 1 for similarity in (*edge.values(), *other.values()))
+
+
+async def test_engines_agree(engines: tuple[Engine, Engine], chance: Chance) -> None:
+    """After any writes, every engine gives the same answers to the same questions."""
+    schema = Schema({"meaning": 4}, tenant="tenant", keywords=("labels",), integers=("window",))
+    ids = sorted(str(uuid.UUID(int=chance.getrandbits(128))) for _ in range(40))
+    for engine in (*engines, *engines):  # creating what is there changes nothing
+        await engine.create_collection("c", schema)
+        assert "c" in await engine.collections()
+    for _ in range(12):
+        points = [Point(id_, chance.payload(), {"meaning": chance.vector()}) for id_ in chance.sample(ids, 10)]
+        changed, deleted = chance.match(), chance.match() if chance.random() < 0.3 else None
+        queries = [NearestQuery(chance.vector(), "meaning", chance.match(), 5, ("tenant", "new")) for _ in range(3)]
+        some, asked, start = chance.sample(ids, 5), chance.match(), chance.choice(ids)
+        answers, scores = [], []
+        for engine in engines:
+            await engine.upsert("c", points)
+            await engine.set_payload("c", changed, {"labels": ["c"], "new": 1})
+            if deleted:
+                await engine.delete("c", deleted)
+            await engine.ping()
+            found = await engine.nearest("c", queries)
+            scores.append([point.score for by_query in found for point in by_query])
+            answers.append(
+                (
+                    [[replace(point, score=0.0) for point in by_query] for by_query in found],
+                    {point.id: point for point in await engine.retrieve("c", some, None)},
+                    {point.id: point for point in await engine.retrieve("c", some, ("labels",))},
+                    await engine.scroll("c", asked, 4, None),
+                    await engine.scroll("c", {"window": 1}, 3, start),
+                    await engine.count("c", asked),
+                    await engine.facet("c", "labels", {"tenant": "t"}, 10),
+                )
+            )
+        assert answers[0] == answers[1]
+        assert scores[0] == pytest.approx(scores[1], abs=1e-5)
+    for engine in (*engines, *engines):
+        await engine.drop_collection("c")
+        assert "c" not in await engine.collections()

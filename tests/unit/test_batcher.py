@@ -1,0 +1,272 @@
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import TypeVar
+
+import numpy as np
+import pytest
+
+from nearvote.embedding.batcher import LOOKAHEAD, Batcher, EncodedWindows
+from nearvote.embedding.encoder import EncoderSpec, Matrix, Tokens
+
+_T = TypeVar("_T")
+_PATIENCE_SECONDS = 5.0  # never waited for by a test that passes
+
+
+class Gated:
+    """An encoder that notes its batches, and encodes only while its gate is open."""
+
+    def __init__(self) -> None:
+        self.spec = EncoderSpec("gated", "0" * 64, 2, "first", 64, "fake")
+        self.window_tokens = 64
+        self.gate = threading.Event()
+        self.gate.set()
+        self.entered = asyncio.Event()
+        self.batches: list[list[list[int]]] = []
+        self.failure: Exception | None = None
+        self.left_out = 0
+        self._loop = asyncio.get_running_loop()
+
+    def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
+        raise NotImplementedError
+
+    def encode(self, windows: Sequence[Tokens]) -> Matrix:
+        self.batches.append([window.tolist() for window in windows])
+        self._loop.call_soon_threadsafe(self.entered.set)
+        assert self.gate.wait(_PATIENCE_SECONDS), "nobody opened the gate"
+        if self.failure:
+            raise self.failure
+        return np.array([self.vector(int(window[0])) for window in windows[self.left_out :]])
+
+    @staticmethod
+    def vector(token: int) -> Matrix:
+        """(2,): what a window that begins with this token becomes."""
+        return np.array([np.cos(token), np.sin(token)], dtype=np.float32)
+
+
+def _window(token: int, length: int = 1) -> Tokens:
+    return np.full(length, token, dtype=np.int32)
+
+
+def _firsts(batch: list[list[int]]) -> list[int]:
+    return [window[0] for window in batch]
+
+
+async def _soon(awaited: Awaitable[_T]) -> _T:
+    async with asyncio.timeout(_PATIENCE_SECONDS):
+        return await awaited
+
+
+async def _all(*tasks: asyncio.Task[EncodedWindows]) -> None:
+    """Waits until all are done, however they end."""
+    _, pending = await asyncio.wait(tasks, timeout=_PATIENCE_SECONDS)
+    assert pending == set()
+
+
+@pytest.fixture
+async def gated() -> Gated:
+    """An encoder that waits to be let through; open at first."""
+    return Gated()
+
+
+@pytest.fixture
+async def batcher(gated: Gated) -> AsyncIterator[Batcher]:
+    """A batcher of small batches, closed after the test."""
+    batcher = Batcher(gated, max_batch_tokens=12)
+    yield batcher
+    gated.gate.set()
+    await batcher.close()
+
+
+@pytest.fixture
+async def busy(gated: Gated, batcher: Batcher) -> asyncio.Task[EncodedWindows]:
+    """Keeps the encoder busy with the window 0 until the gate is opened."""
+    gated.gate.clear()
+    task = asyncio.create_task(batcher.encode([_window(0)]))
+    await gated.entered.wait()
+    return task
+
+
+async def _queued(batcher: Batcher, *requests: Sequence[Tokens]) -> list[asyncio.Task[EncodedWindows]]:
+    tasks = [asyncio.create_task(batcher.encode(windows)) for windows in requests]
+    await asyncio.sleep(0)  # lets them join the queue
+    assert sum(map(len, requests)) <= batcher.depth
+    return tasks
+
+
+async def test_what_comes_to_an_idle_encoder_goes_at_once(
+    gated: Gated, batcher: Batcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes to an idle encoder goes at once: alone, and without a timer having been set."""
+    timers: list[object] = []
+    call_at: Callable[..., asyncio.TimerHandle] = asyncio.get_running_loop().call_at
+
+    def watched(*args: object, **kwargs: object) -> asyncio.TimerHandle:
+        timers.append(args)
+        return call_at(*args, **kwargs)
+
+    async with asyncio.timeout(_PATIENCE_SECONDS):
+        monkeypatch.setattr(asyncio.get_running_loop(), "call_at", watched)
+        await batcher.encode([_window(1)])
+        await batcher.encode([_window(2)])
+    assert gated.batches == [[[1]], [[2]]]
+    assert timers == []
+
+
+@pytest.mark.usefixtures("busy")
+async def test_what_waits_goes_together(gated: Gated, batcher: Batcher) -> None:
+    """Windows of several requests that wait for the encoder go to it together."""
+    tasks = await _queued(batcher, [_window(1)], [_window(2), _window(3)], [_window(4)])
+    gated.gate.set()
+    await _all(*tasks)
+    assert gated.batches == [[[0]], [[1], [2], [3], [4]]]
+
+
+@pytest.mark.usefixtures("busy")
+async def test_results_are_in_the_order_asked(gated: Gated, batcher: Batcher) -> None:
+    """Everybody gets the vectors of his own windows in his order, however they were batched."""
+    requests = [[_window(10 * r + i, 1 + (5 * i + r) % 7) for i in range(5)] for r in range(4)]
+    tasks = await _queued(batcher, *requests)
+    gated.gate.set()
+    await _all(*tasks)
+    for request, task in zip(requests, tasks, strict=True):
+        expected = np.stack([gated.vector(int(window[0])) for window in request])
+        np.testing.assert_array_equal(expected, task.result().vectors)
+
+
+@pytest.mark.usefixtures("busy")
+async def test_the_budget_of_padded_tokens(gated: Gated, batcher: Batcher) -> None:
+    """No batch has more padded tokens than the budget, but for a window that is above it alone."""
+    lengths = [4, 1, 7, 4, 2, 12, 3, 1, 20, 6, 5, 1, 4]
+    tasks = await _queued(batcher, *([_window(i + 1, length)] for i, length in enumerate(lengths)))
+    gated.gate.set()
+    await _all(*tasks)
+    sizes = [max(map(len, batch)) * len(batch) for batch in gated.batches]
+    assert [size for size in sizes if size > 12] == [20]
+    assert max(map(len, gated.batches)) > 1
+    assert sorted(range(len(lengths) + 1)) == sorted(first for batch in gated.batches for first in _firsts(batch))
+
+
+@pytest.mark.usefixtures("busy")
+async def test_windows_of_like_length_go_together(gated: Gated, batcher: Batcher) -> None:
+    """Of the windows that wait behind the oldest, those nearest to it in length go with it."""
+    tasks = await _queued(batcher, *([_window(i, n)] for i, n in ((1, 4), (2, 1), (3, 4), (4, 1), (5, 3))))
+    gated.gate.set()
+    await _all(*tasks)
+    assert [_firsts(batch) for batch in gated.batches] == [[0], [1, 3, 5], [2, 4]]
+
+
+@pytest.mark.usefixtures("busy")
+async def test_the_oldest_is_never_left_behind(gated: Gated, batcher: Batcher) -> None:
+    """Every batch has the oldest window that waits, however many others fit each other better."""
+    lengths = [8, *[1] * 20, 7, *[2] * LOOKAHEAD, 6]
+    tasks = await _queued(batcher, *([_window(i + 1, length)] for i, length in enumerate(lengths)))
+    gated.gate.set()
+    await _all(*tasks)
+    waiting = list(range(len(lengths) + 1))
+    for batch in gated.batches:
+        assert waiting[0] in _firsts(batch)
+        waiting = [i for i in waiting if i not in _firsts(batch)]
+    assert waiting == []
+
+
+@pytest.mark.usefixtures("busy")
+async def test_a_cancelled_request_is_not_encoded(gated: Gated, batcher: Batcher) -> None:
+    """Windows of a request that was cancelled while it waited never reach the encoder."""
+    first, gone, last = await _queued(batcher, [_window(1)], [_window(2), _window(3)], [_window(4)])
+    gone.cancel()
+    await _all(gone)
+    gated.gate.set()
+    await _all(first, last)
+    assert [_firsts(batch) for batch in gated.batches] == [[0], [1, 4]]
+    assert batcher.depth == 0
+
+
+async def test_a_request_cancelled_in_the_encoder_harms_nobody(
+    gated: Gated, batcher: Batcher, busy: asyncio.Task[EncodedWindows]
+) -> None:
+    """A request that is cancelled while it is encoded takes no other along."""
+    (waiting,) = await _queued(batcher, [_window(1)])
+    busy.cancel()
+    gated.gate.set()
+    np.testing.assert_array_equal([gated.vector(1)], (await _soon(waiting)).vectors)
+    assert busy.cancelled()
+
+
+async def test_a_failing_encoder(gated: Gated, batcher: Batcher, busy: asyncio.Task[EncodedWindows]) -> None:
+    """A failure goes to those whose windows were in the batch, and the batcher goes on."""
+    gated.failure = ArithmeticError("broken")
+    one, other = await _queued(batcher, [_window(1, 12)], [_window(2, 12), _window(3)])
+    gated.gate.set()
+    await _all(busy, one, other)
+    assert [task.exception() for task in (busy, one, other)] == [gated.failure] * 3
+    gated.failure = None
+    np.testing.assert_array_equal([gated.vector(5)], (await _soon(batcher.encode([_window(5)]))).vectors)
+
+
+async def test_an_encoder_that_leaves_out_vectors(
+    gated: Gated, batcher: Batcher, busy: asyncio.Task[EncodedWindows]
+) -> None:
+    """Too few vectors are a failure like any other: nobody gets another's, and the batcher goes on."""
+    gated.left_out = 1
+    tasks = [busy, *await _queued(batcher, [_window(1)], [_window(2)])]
+    gated.gate.set()
+    await _all(*tasks)
+    assert [task.exception() is None for task in tasks] == [False] * 3
+    gated.left_out = 0
+    np.testing.assert_array_equal([gated.vector(5)], (await _soon(batcher.encode([_window(5)]))).vectors)
+
+
+async def test_the_rest_of_a_failed_request(gated: Gated, batcher: Batcher, busy: asyncio.Task[EncodedWindows]) -> None:
+    """When some windows of a request have failed, the encoder is not kept busy with all the others."""
+    gated.failure = ArithmeticError("broken")
+    (failing,) = await _queued(batcher, [_window(i, 12) for i in range(1, 9)])
+    gated.gate.set()
+    await _all(busy, failing)
+    assert failing.exception() is gated.failure
+    gated.failure = None
+    await _soon(batcher.encode([_window(9)]))
+    assert [8] not in [_firsts(batch) for batch in gated.batches]
+
+
+async def test_no_windows_need_no_encoder(gated: Gated, batcher: Batcher) -> None:
+    """A request without windows gets no vectors, of the right dimension, and wakes nobody."""
+    encoded = await batcher.encode([])
+    assert encoded.vectors.shape == (0, 2)
+    assert (encoded.queue_seconds, encoded.embed_seconds) == (0.0, 0.0)
+    assert gated.batches == []
+
+
+async def test_times_are_of_the_request(gated: Gated, batcher: Batcher, busy: asyncio.Task[EncodedWindows]) -> None:
+    """Time before the encoder took a request is the queue's, time after that the encoder's."""
+    (waiting,) = await _queued(batcher, [_window(1)])
+    queued = time.perf_counter()
+    held = time.perf_counter() - queued
+    gated.gate.set()
+    await _all(busy, waiting)
+    first, second = busy.result(), waiting.result()
+    assert first.embed_seconds >= held
+    assert second.queue_seconds >= held
+    assert min(held, first.queue_seconds, second.embed_seconds) > 0
+
+
+async def test_closing_cancels_who_waits(gated: Gated, batcher: Batcher, busy: asyncio.Task[EncodedWindows]) -> None:
+    """Closing cancels what is encoded and what waits."""
+    (waiting,) = await _queued(batcher, [_window(1)])
+    gated.gate.set()
+    await batcher.close()
+    await _all(busy, waiting)
+    assert (busy.cancelled(), waiting.cancelled()) == (True, True)
+    assert batcher.depth == 0
+
+
+@pytest.mark.parametrize("used", [False, True])
+async def test_a_closed_batcher_refuses(batcher: Batcher, used: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    """A closed batcher takes no windows, whether or not it was ever used, and can be closed again."""
+    if used:
+        await _soon(batcher.encode([_window(1)]))
+    await batcher.close()
+    await batcher.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        await batcher.encode([_window(1)])

@@ -1,0 +1,96 @@
+from collections.abc import AsyncIterator, Sequence
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from nearvote.embedding.batcher import Batcher
+from nearvote.embedding.embedder import Embedder
+from nearvote.embedding.encoder import Matrix, Tokens
+from nearvote.embedding.hashing_encoder import HashingEncoder
+
+
+class Noting(HashingEncoder):
+    """Notes the windows that it encodes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.windows: list[Tokens] = []
+
+    def encode(self, windows: Sequence[Tokens]) -> Matrix:
+        self.windows += windows
+        return super().encode(windows)
+
+
+@pytest.fixture
+def encoder() -> Noting:
+    """An encoder with 64 tokens a window."""
+    return Noting()
+
+
+@pytest.fixture
+async def embedder(encoder: Noting) -> AsyncIterator[Embedder]:
+    """An embedder over it."""
+    batcher = Batcher(encoder)
+    yield Embedder(encoder, batcher)
+    await batcher.close()
+
+
+async def test_each_text_has_its_own_vector(encoder: Noting, embedder: Embedder) -> None:
+    """Short texts become one vector each, that of their tokens, in the order given."""
+    texts = ["red apple", "green pear", "a much longer text about apples and pears", "red apple"]
+    embedded = await embedder.embed(texts)
+    for text, windows in zip(texts, embedded.windows, strict=True):
+        np.testing.assert_array_equal(HashingEncoder().encode(encoder.tokenize([text])), windows)
+
+
+@pytest.mark.parametrize("word_count", [64, 65, 100, 500, 3000])
+async def test_nothing_of_a_long_text_is_cut_off(encoder: Noting, embedder: Embedder, word_count: int) -> None:
+    """A long text becomes windows that share an eighth of their tokens, and every token is in one of them."""
+    words = [f"w{i}" for i in range(word_count)]
+    embedded = await embedder.embed([" ".join(words)])
+    numbers = {int(token): i for i, token in enumerate(encoder.tokenize([" ".join(words)])[0])}
+    spans = sorted((numbers[int(window[0])], numbers[int(window[-1])]) for window in encoder.windows)
+    assert embedded.windows[0].shape == (len(spans), 256)
+    assert (spans[0][0], spans[-1][1]) == (0, word_count - 1)
+    assert all(len(window) <= 64 for window in encoder.windows)
+    assert all(before[1] - after[0] + 1 >= 8 for before, after in pairwise(spans))
+    np.testing.assert_array_equal(
+        HashingEncoder().encode(sorted(encoder.windows, key=lambda w: numbers[int(w[0])])), embedded.windows[0]
+    )
+
+
+async def test_windows_go_to_their_own_texts(embedder: Embedder) -> None:
+    """Texts of one and of many windows, and of none, that are embedded together do not mix."""
+    texts = ["short", " ".join(f"a{i}" for i in range(150)), "", "last", " ".join(f"b{i}" for i in range(2000))]
+    together = (await embedder.embed(texts)).windows
+    assert [len(windows) for windows in together] == [1, 3, 0, 1, 36]
+    for text, windows in zip(texts, together, strict=True):
+        np.testing.assert_array_equal((await embedder.embed([text])).windows[0], windows)
+
+
+@pytest.mark.parametrize("text", ["", " \n ", "\0", "\u0301\u0301", "\u200b\u202e", "\ud800", "<p><br/></p>"])
+async def test_unreadable_text_has_no_vectors(encoder: Noting, embedder: Embedder, text: str) -> None:
+    """A text with nothing to read has no vectors, and the encoder never sees it."""
+    assert (await embedder.embed([text])).windows[0].shape == (0, 256)
+    assert encoder.windows == []
+    assert embedder.unreadable(["a", text, "b", text]) == [1, 3]
+
+
+async def test_no_texts(embedder: Embedder) -> None:
+    """No texts have no vectors."""
+    assert (await embedder.embed([])).windows == []
+    assert embedder.unreadable([]) == []
+
+
+async def test_texts_are_cleaned(embedder: Embedder) -> None:
+    """What is embedded is the cleaned text."""
+    plain, marked_up = (await embedder.embed(["win now", "<p>w\0in <b>now</b></p>"])).windows
+    np.testing.assert_array_equal(plain, marked_up)
+
+
+async def test_times_are_told(encoder: Noting, embedder: Embedder) -> None:
+    """The time of cleaning is told beside those of the queue and the encoder."""
+    embedded = await embedder.embed(["a b c"])
+    assert min(embedded.clean_seconds, embedded.queue_seconds, embedded.embed_seconds) > 0
+    assert embedder.spec is encoder.spec

@@ -1,0 +1,31 @@
+from nearvote.voting.neighbor import Neighbor, merge_windows, nearest_first
+
+
+def test_nearest_first() -> None:
+    """Neighbours are sorted by similarity, equally near ones by id."""
+    far, b, a, near = (Neighbor(i, ("x",), s) for i, s in (("0", -0.5), ("b", 0.5), ("a", 0.5), ("z", 0.9)))
+    assert [near, a, b, far] == nearest_first([far, b, a, near])
+
+
+def test_an_example_votes_once() -> None:
+    """An example that is near to several windows is kept once, at the window it is nearest to."""
+    first, second, third = (Neighbor("e", ("x",), s, window=w) for w, s in enumerate((0.5, 0.8, 0.6)))
+    assert [second] == merge_windows([[first], [second], [third]], k=5)
+
+
+def test_the_first_of_equally_near_windows_stays() -> None:
+    """An example that is equally near to two windows is kept at the first."""
+    first, second = (Neighbor("e", ("x",), 0.5, window=w) for w in (0, 1))
+    assert [first] == merge_windows([[first], [second]], k=5)
+
+
+def test_the_k_nearest_of_all_windows_stay() -> None:
+    """Of all windows' neighbours the k nearest are kept, nearest first."""
+    a, b, c, d = (Neighbor(i, ("x",), s) for i, s in (("a", 0.1), ("b", 0.9), ("c", 0.5), ("d", 0.8)))
+    assert [b, d, c] == merge_windows([[a, b], [c, d]], k=3)
+
+
+def test_no_windows_have_no_neighbours() -> None:
+    """Without windows, or with nothing found near them, there are no neighbours."""
+    assert merge_windows([], k=3) == []
+    assert merge_windows([[], []], k=3) == []

@@ -1,0 +1,226 @@
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sentence_transformers import SentenceTransformer
+
+from nearvote.embedding import load, onnx_export
+from nearvote.embedding.encoder import Encoder, Matrix
+from nearvote.embedding.load import load_encoder
+from nearvote.embedding.models import DEFAULT_MODEL, ModelFiles, find_model
+from nearvote.embedding.onnx_encoder import OnnxEncoder
+from nearvote.errors import ExportMismatch
+
+_TEXTS = [
+    "a",
+    "hello there",
+    "Your parcel is held: pay the 1.99 fee at http://parcel-fee.example now!",
+    "¿Dónde está mi pedido? Меня зовут робот. 你好 😀",
+    "I still have not received my refund. " * 5,
+    "the meeting was moved to Thursday, please bring the printed slides and the keys " * 12,
+    "one two three four five six seven eight nine ten " * 25,  # nearly the longest input
+    "nobody reads that far, said the clerk, and went on to stamp the forms " * 40,  # longer than it
+]
+
+
+@pytest.fixture(scope="module")
+def encoder(model_cache: Path) -> Encoder:
+    """The default model, exported where that has not been done."""
+    return load_encoder(DEFAULT_MODEL, None, "cpu", model_cache, threads=2)
+
+
+@pytest.fixture(scope="module")
+def original() -> SentenceTransformer:
+    """The default model as it was published."""
+    return SentenceTransformer(str(find_model(DEFAULT_MODEL).folder), device="cpu")
+
+
+def _embed(encoder: Encoder, texts: list[str]) -> Matrix:
+    return encoder.encode([tokens[: encoder.window_tokens] for tokens in encoder.tokenize(texts)])
+
+
+def test_serves_by_onnx(encoder: Encoder) -> None:
+    """On a CPU the default model is served by ONNX Runtime, and its spec says what it is."""
+    assert encoder.spec.engine == "onnx-cpu"
+    assert (encoder.spec.model, encoder.spec.revision) == (DEFAULT_MODEL, find_model(DEFAULT_MODEL).revision)
+    assert (encoder.spec.dimension, encoder.spec.pooling, encoder.spec.max_tokens) == (384, "mean", 256)
+    assert encoder.window_tokens == 254
+
+
+def test_agrees_with_the_original(encoder: Encoder, original: SentenceTransformer) -> None:
+    """Vectors of texts of all lengths are those of sentence-transformers, and of length 1."""
+    vectors = _embed(encoder, _TEXTS)
+    expected = original.encode(_TEXTS, normalize_embeddings=True, show_progress_bar=False)
+    assert ((vectors * expected).sum(axis=1) >= 0.9999).all()
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-6)
+    assert vectors.dtype == np.float32
+
+
+def test_the_torch_encoder_agrees(encoder: Encoder, tmp_path: Path) -> None:
+    """What serves where there is no export gives the same vectors, under a spec of the same key."""
+    from nearvote.embedding.torch_encoder import TorchEncoder  # noqa: PLC0415 - as the code does, since it imports torch
+
+    torch_encoder = TorchEncoder(find_model(DEFAULT_MODEL), "cpu", tmp_path)
+    assert encoder.spec.key == torch_encoder.spec.key
+    assert torch_encoder.spec.engine == "torch-cpu"
+    assert ((_embed(encoder, _TEXTS) * _embed(torch_encoder, _TEXTS)).sum(axis=1) >= 0.9999).all()
+    assert torch_encoder.encode([]).shape == (0, 384)
+
+
+def test_padding_changes_nothing(encoder: Encoder) -> None:
+    """A text has the same vector alone and beside longer ones."""
+    alone = np.concatenate([_embed(encoder, [text]) for text in _TEXTS])
+    np.testing.assert_allclose(_embed(encoder, _TEXTS), alone, atol=1e-5)
+
+
+def test_no_windows(encoder: Encoder) -> None:
+    """No windows have no vectors, of the right dimension."""
+    vectors = encoder.encode([])
+    assert vectors.shape == (0, 384)
+    assert vectors.dtype == np.float32
+
+
+def test_texts_are_tokenized_whole(encoder: Encoder) -> None:
+    """Tokens come without special ones and are never cut to the model's input."""
+    empty, one, long = encoder.tokenize(["", "hello", "hello " * 5000])
+    assert (len(empty), len(one), len(long)) == (0, 1, 5000)
+
+
+def test_a_warm_start_is_light(encoder: Encoder, model_cache: Path) -> None:
+    """A second start on the same cache imports neither torch nor transformers, and computes the same."""
+    code = (
+        "import json, sys; from pathlib import Path; from nearvote.embedding.load import load_encoder\n"
+        f"e = load_encoder({DEFAULT_MODEL!r}, None, 'cpu', Path(sys.argv[1]), 1)\n"
+        "v = e.encode(e.tokenize(['hello there'])).tolist()\n"
+        "print(json.dumps([e.spec.engine, v, sorted(m for m in sys.modules if '.' not in m)]))"
+    )
+    command = [sys.executable, "-c", code, str(model_cache)]
+    ran = subprocess.run(command, check=True, capture_output=True, text=True, env=dict(os.environ))
+    engine, vectors, modules = json.loads(ran.stdout.splitlines()[-1])
+    assert engine == "onnx-cpu"
+    np.testing.assert_allclose(_embed(encoder, ["hello there"]), vectors, atol=1e-5)
+    assert "onnxruntime" in modules
+    assert {"torch", "transformers", "sentence_transformers"}.isdisjoint(modules)
+
+
+def _export_of(cache: Path) -> Path:
+    return cache / "models" / f"{find_model(DEFAULT_MODEL).fingerprint}-{load._EXPORT_FORMAT}"
+
+
+def _halved(path: Path) -> None:
+    content = path.read_bytes()
+    path.unlink()  # it may be a link to the good one
+    path.write_bytes(content[: len(content) // 2])
+
+
+def _emptied(path: Path) -> None:
+    path.unlink()
+    path.touch()
+
+
+def _of_another_model(path: Path) -> None:
+    probes = np.load(path)
+    path.unlink()
+    np.save(path, np.roll(probes, 1, axis=0))
+
+
+def _not_numbers(path: Path) -> None:
+    probes = np.load(path)
+    path.unlink()
+    np.save(path, np.full_like(probes, np.nan))
+
+
+def _without_spec(path: Path) -> None:
+    path.unlink()
+    path.write_text('{"pad_id": 0}')
+
+
+_DAMAGES = [
+    ("model.onnx", _halved),
+    ("model.onnx", _emptied),
+    ("model.onnx", Path.unlink),
+    ("tokenizer.json", _halved),
+    ("tokenizer.json", Path.unlink),
+    ("probes.npy", _halved),
+    ("probes.npy", _emptied),
+    ("probes.npy", _of_another_model),
+    ("probes.npy", _not_numbers),
+    ("export.json", _halved),
+    ("export.json", _without_spec),
+    ("export.json", Path.unlink),
+]
+
+
+@pytest.fixture
+def damaged_cache(encoder: Encoder, model_cache: Path, tmp_path: Path) -> Path:
+    """A cache of its own, to be damaged, with links to the good export."""
+    assert encoder.spec.engine == "onnx-cpu"  # so it has been exported
+    good = _export_of(model_cache)
+    shutil.copytree(good, tmp_path / "models" / good.name, copy_function=os.symlink)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("name", "damage"), _DAMAGES, ids=lambda value: getattr(value, "__name__", value))
+def test_a_damaged_export_is_made_anew(
+    name: str,
+    damage: Callable[[Path], None],
+    damaged_cache: Path,
+    model_cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An export that can't be used, whatever has happened to its files, is noticed and made anew."""
+    made: list[Path] = []
+
+    def export_again(files: ModelFiles, folder: Path) -> None:
+        assert files.name == DEFAULT_MODEL
+        shutil.rmtree(folder)
+        shutil.copytree(_export_of(model_cache), folder, copy_function=os.symlink)
+        made.append(folder)
+
+    monkeypatch.setattr(onnx_export, "export", export_again)
+    folder = _export_of(damaged_cache)
+    damage(folder / name)
+    again = load_encoder(DEFAULT_MODEL, None, "cpu", damaged_cache, threads=2)
+    assert [folder] == made
+    assert again.spec.engine == "onnx-cpu"
+
+
+def test_a_good_export_is_kept(damaged_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An export that is whole is used as it is."""
+
+    def export_again(_: ModelFiles, folder: Path) -> None:
+        pytest.fail(f"{folder} was good")
+
+    monkeypatch.setattr(onnx_export, "export", export_again)
+    assert load_encoder(DEFAULT_MODEL, None, "cpu", damaged_cache, threads=2).spec.engine == "onnx-cpu"
+
+
+def test_an_export_that_computes_something_else_is_refused(damaged_cache: Path) -> None:
+    """An export whose vectors are not the original's is never served."""
+    folder = _export_of(damaged_cache)
+    _of_another_model(folder / "probes.npy")
+    with pytest.raises(ExportMismatch, match="is off"):
+        OnnxEncoder(folder, threads=1)
+
+
+def test_what_cant_be_exported_is_served_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that can't be exported is served by sentence-transformers."""
+
+    def refuse(_: ModelFiles, folder: Path) -> None:
+        raise ExportMismatch(f"{folder}: no such operator")
+
+    monkeypatch.setattr(onnx_export, "export", refuse)
+    served = load_encoder(DEFAULT_MODEL, None, "cpu", tmp_path, threads=2)
+    assert served.spec.engine == "torch-cpu"
+
+
+def test_hashing_needs_no_model(tmp_path: Path) -> None:
+    """The encoder without a model is loaded by its name and leaves no files."""
+    assert load_encoder("hashing", None, "auto", tmp_path, None).spec.model == "hashing"
+    assert list(tmp_path.iterdir()) == []
