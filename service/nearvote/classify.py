@@ -36,14 +36,16 @@ class Classification:
     Attributes:
         predictions: One for each task asked, in the order asked.
         window_count: How many windows its text was cut into; 0 when there was nothing to read.
-        encoder_revision: Revision of the encoder.
+        encoder_revision: SHA-256 of the encoder's weights.
         timings: Where the time went.
+        encoder_key: Equal for encoders whose vectors may be compared.
     """
 
     predictions: tuple[Prediction, ...]
     window_count: int
     encoder_revision: str
     timings: StageTimings
+    encoder_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +113,14 @@ class Classifier:
         embedded = await self._embedder.embed(texts)
 
         began = time.perf_counter()
-        found = await self._search(tenant, embedded.windows, asked, options)
+        # Read first: a prediction may have seen more than its version says, never less.
         versions = {task.name: await self._tasks.examples_version(tenant, task.name) for task in asked}
         sizes = {
             task.name: await self._tasks.class_sizes(tenant, task.name)
             for task in asked
             if task.policy.class_size_exponent
         }
+        found = await self._search(tenant, embedded.windows, asked, options)
         searched = time.perf_counter()
 
         predictions = [
@@ -137,9 +140,9 @@ class Classifier:
             search=searched - began,
             vote=time.perf_counter() - searched,
         )
-        revision = self._embedder.spec.revision
+        spec = self._embedder.spec
         return [
-            Classification(by_task, len(windows), revision, timings)
+            Classification(by_task, len(windows), spec.revision, timings, spec.key)
             for by_task, windows in zip(predictions, embedded.windows, strict=True)
         ]
 
@@ -166,12 +169,16 @@ class Classifier:
                 raise
         return asked
 
+    def _k(self, task: Task, options: Options) -> int:
+        # A policy may be older than the limit.
+        return options.k or min(task.policy.k, self._limits.max_k)
+
     async def _search(
         self, tenant: str, texts: Sequence[Matrix], tasks: Sequence[Task], options: Options
     ) -> list[list[list[Neighbor] | None]]:
         """For each text and task its neighbours; None where there was no text to search for."""
         queries = [
-            SearchQuery(tenant, task.name, vector, options.k or task.policy.k, window=window)
+            SearchQuery(tenant, task.name, vector, self._k(task, options), window=window)
             for windows in texts
             for task in tasks
             for window, vector in enumerate(windows)
@@ -179,7 +186,7 @@ class Classifier:
         results = iter(await self._examples.search(queries, with_text=options.with_texts) if queries else ())
         return [
             [
-                merge_windows(list(islice(results, len(windows))), options.k or task.policy.k) if len(windows) else None
+                merge_windows(list(islice(results, len(windows))), self._k(task, options)) if len(windows) else None
                 for task in tasks
             ]
             for windows in texts

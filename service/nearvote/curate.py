@@ -3,8 +3,9 @@
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from nearvote.embedding.embedder import Embedder
 from nearvote.errors import ExampleNotFound, InvalidExample, InvalidField, InvalidPageToken, NearvoteError
@@ -66,6 +67,7 @@ class Curator:
         self._tasks = tasks
         self.limits = limits
         self._now_us = now_us
+        self._writes: set[asyncio.Task[None]] = set()
 
     async def create(self, tenant: str, drafts: Sequence[Draft], *, field: str = "examples") -> list[Saved]:
         """Adds examples, or replaces labels, weight and source of those whose text is known. All or none.
@@ -122,7 +124,7 @@ class Curator:
             except NearvoteError as error:
                 rejected[i] = error
         if validate_only:
-            unreadable = self._embedder.unreadable([drafts[i].text for i in valid])
+            unreadable = await self._embedder.unreadable([drafts[i].text for i in valid])
             rejected |= {valid[i]: _nothing_to_read() for i in unreadable}
             return ImportedChunk(
                 [Saved(self._example(tenant, drafts[i]), created=False) for i in valid if i not in rejected], rejected
@@ -213,7 +215,7 @@ class Curator:
         await self._tasks.get(tenant, task)
         check_text(text, self.limits, field="text")
         check_k(limit or None, self.limits, field="limit")
-        limit = limit or _DEFAULT_SEARCH
+        limit = limit or min(_DEFAULT_SEARCH, self.limits.max_k)
         windows = (await self._embedder.embed([text])).windows[0]
         if not len(windows):
             raise InvalidField("there is nothing to read in the text", field="text")
@@ -233,9 +235,13 @@ class Curator:
             TaskNotFound, ExampleNotFound: There is none.
         """
         await self._tasks.get(tenant, task)
-        if not await self._store.delete(tenant, task, _checked_id(id_)):
-            raise _not_found()
-        await self._tasks.examples_changed(tenant, task)
+        await self._shielded(self._delete(tenant, task, _checked_id(id_)))
+
+    async def _delete(self, tenant: str, task: str, id_: str) -> None:
+        async with self._tasks.changing(tenant):
+            if not await self._store.delete(tenant, task, id_):
+                raise _not_found()
+            await self._tasks.examples_changed(tenant, task)
 
     async def _check(self, tenant: str, draft: Draft) -> None:
         task = await self._tasks.get(tenant, draft.task)
@@ -274,8 +280,7 @@ class Curator:
             if len(windows)
         ]
         relabelled = [example for id_, example in wanted.items() if id_ in known and example != known[id_]]
-        # Shielded: a caller who hangs up does not leave half of it written.
-        await asyncio.shield(self._write(tenant, fresh, relabelled))
+        await self._shielded(self._write(tenant, drafts, fresh, relabelled))
         saved = [
             Saved(wanted[example.id], created=example.id not in known)
             for i, example in enumerate(given)
@@ -283,14 +288,34 @@ class Curator:
         ]
         return saved, unreadable
 
-    async def _write(self, tenant: str, fresh: Sequence[EmbeddedExample], relabelled: Sequence[Example]) -> None:
+    async def _write(
+        self,
+        tenant: str,
+        drafts: Sequence[Draft],
+        fresh: Sequence[EmbeddedExample],
+        relabelled: Sequence[Example],
+    ) -> None:
         changed = {embedded.example.task for embedded in fresh} | {example.task for example in relabelled}
-        try:
-            await self._store.put(fresh)
-            await self._store.annotate(relabelled)
-        finally:
-            for task in changed:
-                await self._tasks.examples_changed(tenant, task)
+        async with self._tasks.changing(tenant):
+            for draft in drafts:  # again: a task may have changed while its examples were embedded
+                (await self._tasks.get(tenant, draft.task)).check_labels(draft.labels)
+            try:
+                await self._store.put(fresh)
+                await self._store.annotate(relabelled)
+            finally:
+                for task in changed:
+                    await self._tasks.examples_changed(tenant, task)
+
+    async def _shielded(self, write: Coroutine[Any, Any, None]) -> None:
+        """Runs a write to its end, also when the caller hangs up in the middle of it."""
+        running = asyncio.create_task(write)
+        self._writes.add(running)
+        running.add_done_callback(self._writes.discard)
+        await asyncio.shield(running)
+
+    async def settle(self) -> None:
+        """Returns when every write under way has ended."""
+        await asyncio.gather(*self._writes, return_exceptions=True)
 
     def _example(self, tenant: str, draft: Draft) -> Example:
         return Example(

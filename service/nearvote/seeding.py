@@ -1,12 +1,13 @@
 """Loading the shipped tasks and examples into an empty store."""
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
 from nearvote.curate import Curator
-from nearvote.errors import InvalidSetting, NearvoteError
+from nearvote.errors import InvalidSetting, InvalidTask, NearvoteError, TaskExists
 from nearvote.examples.example import Draft
 from nearvote.examples.files import ExampleFile
 from nearvote.tasks.document import task_from_document
@@ -68,14 +69,18 @@ async def load_seeds(
     examples = [example for name, path in files for example in _read_examples(path, name)]
     await store.put_document(_KIND, tenant, "state", {"done": False})
     for task in seeds:
-        if task.name not in known:
-            await tasks.create(tenant, task)
+        with contextlib.suppress(TaskExists):  # from a former start, or by another replica that starts just now
+            try:
+                await tasks.create(tenant, task)
+            except InvalidTask as error:
+                raise error.at(f"tasks.json, task '{task.name}'") from None
     size = min(_CHUNK, curator.limits.max_batch_texts)
     for start in range(0, len(examples), size):
         chunk = examples[start : start + size]
         imported = await curator.import_chunk(tenant, [draft for _, draft in chunk], validate_only=False)
-        for i, error in imported.rejected.items():
-            raise error.at(chunk[i][0])
+        if imported.rejected:
+            first = min(imported.rejected)
+            raise imported.rejected[first].at(chunk[first][0])
         progress(start + len(chunk), len(examples))
     await store.put_document(_KIND, tenant, "state", {"done": True})
     return len(examples)

@@ -14,13 +14,13 @@ from prometheus_client import start_http_server
 
 from nearvote.errors import InvalidSetting
 from nearvote.observe.health import HealthMonitor
-from nearvote.rpc.caller import DEFAULT_TENANT
 from nearvote.rpc.classification import ClassificationServicer
 from nearvote.rpc.examples import ExampleServicer
 from nearvote.rpc.info import InfoServicer
 from nearvote.rpc.interceptors import StatusInterceptor
 from nearvote.rpc.tasks import TaskServicer
 from nearvote.settings import Settings
+from nearvote.tasks.task import DEFAULT_TENANT
 from nearvote.v1 import (
     classification_service_pb2,
     classification_service_pb2_grpc,
@@ -36,6 +36,7 @@ from nearvote.wiring import Parts, Progress, parts_of
 
 _log = structlog.get_logger(__name__)
 
+_STALLED_SECONDS = 30.0  # no batch takes as long
 _EXAMPLE_COUNT_SECONDS = 5.0  # how old the metric of examples may be
 
 _CLASSIFICATION = classification_service_pb2.DESCRIPTOR.services_by_name["ClassificationService"].full_name
@@ -90,7 +91,7 @@ async def _serving(settings: Settings, parts: Parts) -> AsyncIterator[tuple[grpc
         server.add_insecure_port(settings.address)
     except RuntimeError:
         raise InvalidSetting(
-            f"{settings.address} can't be listened on: is another service there already? Name another with --address",
+            f"{settings.address} can't be listened on: it is taken or not this machine's; name another with --address",
             field="address",
         ) from None
     await health.check()  # the encoder's first computation, which is the slowest, is done before anybody calls
@@ -112,7 +113,9 @@ def _server(settings: Settings, parts: Parts, health: HealthMonitor) -> grpc.aio
         interceptors=[StatusInterceptor(parts.metrics, time.perf_counter)],
         options=[
             ("grpc.max_receive_message_length", settings.max_request_bytes),
-            ("grpc.max_send_message_length", -1),  # our own answers; requests bound them
+            ("grpc.max_send_message_length", -1),  # a page of long texts may be larger than any request
+            # Clients ask whether we are still there while a stream is silent.
+            ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
             ("grpc.so_reuseport", 0),  # a second server on the same port is a mistake, not a team
         ],
     )
@@ -150,8 +153,11 @@ def _serve_metrics(settings: Settings, parts: Parts) -> Callable[[], None]:
 
 
 async def _check_encoder(parts: Parts) -> None:
-    (tokens,) = parts.encoder.tokenize(["hello"])
-    await parts.batcher.encode([tokens])
+    """An encoder is well while it gets on with its work or, when it has none, answers a probe."""
+    if parts.batcher.stalled_seconds > _STALLED_SECONDS:
+        raise TimeoutError("no batch has come to its end")
+    if parts.batcher.stalled_seconds == 0:
+        await asyncio.to_thread(parts.encoder.encode, parts.encoder.tokenize(["hello"]))
 
 
 async def _count_examples(parts: Parts) -> None:

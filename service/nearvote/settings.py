@@ -2,9 +2,9 @@
 
 import os
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, Self, cast
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -16,6 +16,7 @@ from nearvote.errors import InvalidSetting
 from nearvote.limits import Limits
 
 _DEFAULTS = Limits()
+_MAX_PORT = 65535
 
 
 def _xdg(variable: str, fallback: str) -> Path:
@@ -53,6 +54,10 @@ class Settings(BaseSettings):
     threads: int | None = Field(
         None, ge=1, description="The encoder's threads on a CPU; all usable cores when not set."
     )
+    html: bool = Field(
+        False,  # noqa: FBT003
+        description="Read texts with HTML in them as a mail program shows them; else they are taken as written.",
+    )
     seeds: bool = Field(True, description="Load the shipped tasks and examples into an empty store.")  # noqa: FBT003
     seeds_dir: Path | None = Field(
         None, description="Folder of tasks.json and examples to load instead of the shipped."
@@ -73,6 +78,22 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="How it is logged; `auto` is for people at a terminal, JSON elsewhere."
     )
+
+    @field_validator("address", "metrics_address")
+    @classmethod
+    def _check_address(cls, address: str, info: ValidationInfo) -> str:
+        if address.startswith("unix:") or (info.field_name == "metrics_address" and address == "off"):
+            return address
+        host, _, port = address.rpartition(":")
+        if not host or not port.isdecimal() or not 1 <= int(port) <= _MAX_PORT:
+            raise ValueError("an address is host:port, the port 1 to 65535")
+        return address
+
+    @model_validator(mode="after")
+    def _check_limits(self) -> Self:
+        if self.max_text_bytes > self.max_request_bytes:
+            raise ValueError("max_text_bytes is above max_request_bytes, so the longest texts could not be sent")
+        return self
 
     @property
     def limits(self) -> Limits:
@@ -120,11 +141,15 @@ def read_settings(flags: dict[str, Any], config: Path | None = None) -> Settings
             return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=config)
 
     given = {name: value for name, value in flags.items() if value is not None}
+    for name, value in given.items():
+        if str(value) in {"", "."} and name in {"data_dir", "model", "qdrant_url"}:
+            raise InvalidSetting(f"{name} is empty", field=name)
     try:
         return cast("Settings", FileSettings(**given))
     except ValidationError as error:
         problem = error.errors()[0]
         name = ".".join(map(str, problem["loc"]))
-        raise InvalidSetting(f"{name}: {problem['msg']}", field=name) from None
+        said = problem["msg"].removeprefix("Value error, ")
+        raise InvalidSetting(f"{name}: {said}" if name else said, field=name) from None
     except ValueError as error:  # not TOML
         raise InvalidSetting(f"{config} can't be read: {error}", field="config") from None

@@ -16,10 +16,10 @@ from nearvote.examples.qdrant_store import QdrantStore, open_store
 from nearvote.examples.store import VectorSpace
 from nearvote.observe.metrics import Metrics, ObservedClassifier, ObservedEncoder
 from nearvote.reindex import Reindexed, reindex
-from nearvote.rpc.caller import DEFAULT_TENANT
 from nearvote.seeding import load_seeds, shipped_seeds
 from nearvote.settings import Settings
 from nearvote.tasks.registry import TaskRegistry
+from nearvote.tasks.task import DEFAULT_TENANT
 
 if TYPE_CHECKING:
     from nearvote.examples.engine import Engine
@@ -56,19 +56,21 @@ async def parts_of(settings: Settings, seed_progress: Progress) -> AsyncIterator
         engine = open_engine(settings)  # first: a folder in use is known at once, a model takes longer to load
         stack.push_async_callback(engine.close)
         metrics = Metrics()
-        encoder = ObservedEncoder(_encoder(settings), metrics)
+        bare = _encoder(settings)
+        encoder = ObservedEncoder(bare, metrics)
         batcher = Batcher(encoder)
         stack.push_async_callback(batcher.close)
         metrics.watch_queue(lambda: batcher.depth)
-        store = await open_store(engine, _space(encoder.spec))
-        embedder = Embedder(encoder, batcher)
+        store = await open_store(engine, _space(encoder.spec, settings))
+        embedder = Embedder(encoder, batcher, html=settings.html)
         tasks = TaskRegistry(store, settings.limits)
         curator = Curator(embedder, store, tasks, settings.limits)
+        stack.push_async_callback(curator.settle)
         if settings.seeds:
             folder = settings.seeds_dir or shipped_seeds()
             await load_seeds(folder, DEFAULT_TENANT, store, tasks, curator, seed_progress)
         classifier = ObservedClassifier(Classifier(embedder, store, tasks, settings.limits), metrics)
-        yield Parts(encoder, batcher, store, tasks, classifier, curator, metrics)
+        yield Parts(bare, batcher, store, tasks, classifier, curator, metrics)
 
 
 async def reindex_with(settings: Settings, progress: Progress) -> Reindexed:
@@ -79,7 +81,8 @@ async def reindex_with(settings: Settings, progress: Progress) -> Reindexed:
         encoder = _encoder(settings)
         batcher = Batcher(encoder)
         stack.push_async_callback(batcher.close)
-        return await reindex(engine, Embedder(encoder, batcher), _space(encoder.spec), progress)
+        embedder = Embedder(encoder, batcher, html=settings.html)
+        return await reindex(engine, embedder, _space(encoder.spec, settings), progress)
 
 
 def open_engine(settings: Settings) -> "Engine":
@@ -106,5 +109,6 @@ def _encoder(settings: Settings) -> Encoder:
     return load_encoder(settings.model, settings.model_revision, settings.device, settings.cache_dir, settings.threads)
 
 
-def _space(spec: EncoderSpec) -> VectorSpace:
-    return VectorSpace(spec.key, spec.dimension, spec.model)
+def _space(spec: EncoderSpec, settings: Settings) -> VectorSpace:
+    # The same text read as HTML is another text.
+    return VectorSpace(f"{spec.key}html" if settings.html else spec.key, spec.dimension, spec.model)

@@ -152,10 +152,14 @@ async def test_damaged_data(data: Path, damaged: str) -> None:
 
 
 async def test_stray_file(data: Path) -> None:
-    """A file that is no collection is refused in words, not with a crash."""
+    """A file that is no collection, and what a cut-short deletion has left, are no reason not to open."""
     (data / "collections" / "notes.txt").write_text("mine")
-    with pytest.raises(StoreUnavailable, match="can't be opened"):
-        EdgeEngine(data)
+    (data / "collections" / "old.dropped").mkdir()
+    (data / "collections" / "old.dropped" / "half").write_text("")
+    engine = EdgeEngine(data)
+    await assert_whole(engine)
+    await engine.close()
+    assert not (data / "collections" / "old.dropped").exists()
 
 
 async def test_failing_call(data: Path) -> None:

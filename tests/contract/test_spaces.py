@@ -25,7 +25,7 @@ class LetterEncoder:
     window_tokens = 40
 
     def __init__(self) -> None:
-        self.spec = EncoderSpec("letters", "1" * 64, 26, "sum", 40, "letters")
+        self.spec = EncoderSpec("letters", "1" * 64, 26, "sum", 40, "f", "letters")
 
     def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
         return [np.array([ord(c) - ord("a") for c in text if "a" <= c <= "z"], dtype=np.int32) for text in texts]

@@ -288,3 +288,13 @@ async def test_engines_agree(engines: tuple[Engine, Engine], chance: Chance) -> 
     for engine in (*engines, *engines):
         await engine.drop_collection("c")
         assert "c" not in await engine.collections()
+
+
+async def test_a_tie_at_the_end_does_not_depend_on_the_order(store: QdrantStore) -> None:
+    """Which of equally near examples are found is the same in whatever order they were added."""
+    names = [f"same {i}" for i in range(30)]
+    await store.put([embedded(name, 0) for name in names])
+    first = await texts_found(store, nearest_to(0, limit=5))
+    await store.delete_task("acme", "spam")
+    await store.put([embedded(name, 0) for name in reversed(names)])
+    assert await texts_found(store, nearest_to(0, limit=5)) == first

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from nearvote.version import VERSION
+from tests.integration.conftest import Start
 from tests.integration.server import Server, free_port, run
 
 NO_SERVICE = 3
@@ -227,3 +228,42 @@ def test_info_tells_what_runs(plain: Server) -> None:
     assert info["tasks"][0]["label_counts"] == {"spam": 1, "ham": 0}
     assert info["limits"]["max_text_bytes"] == 65_536
     assert "hashing" in plain.cli("info").stdout
+
+
+def test_odd_arguments_are_wrong_usage_or_taken(plain: Server, tmp_path: Path) -> None:
+    """Numbers out of range end with 2; bytes that are not UTF-8 become question marks; nothing prints a traceback."""
+    for arguments in (["classify", "-k", "-1", "a"], ["classify", "--neighbors", "-1", "a"]):
+        assert plain.cli(*arguments).returncode == 2
+    taken = plain.cli("classify", "--json", "-t", "spam", "a\udcff")
+    assert json.loads(taken.stdout)["text"] == "a?"
+    assert plain.cli("examples", "add", "-t", "spam", "-l", "spam", "a\udcff").returncode == 0
+    missing = tmp_path / "nowhere" / "out.jsonl"
+    refused = plain.cli("examples", "export", "-t", "spam", "-o", str(missing))
+    assert (refused.returncode, "Traceback" in refused.stderr) == (2, False)
+    assert plain.cli("examples", "export", "-t", "nope", "-o", str(tmp_path / "out.jsonl")).returncode == 1
+    assert list(tmp_path.glob("*out*")) == []
+    for arguments in (["--remove-label", "nope"], ["--add-label", "ham"], ["--abstention-action", "explode"]):
+        assert plain.cli("tasks", "update", "spam", *arguments).returncode == 2
+    typo = tmp_path / "task.json"
+    typo.write_text('{"name": "x", "labels": [{"name": "a"}], "polcy": {}}')
+    assert "polcy" in plain.cli("tasks", "create", "--file", str(typo)).stderr
+
+
+def test_actions_can_be_taken_back(plain: Server) -> None:
+    """A score and an action that were set are unset again."""
+    plain.cli("tasks", "update", "spam", "--block-score", "spam=0.9", "--abstention-action", "review")
+    assert plain.cli("tasks", "update", "spam", "--block-score", "spam=", "--abstention-action", "none").returncode == 0
+    policy = json.loads(plain.cli("tasks", "show", "spam").stdout)["policy"]
+    assert (policy["labels"], policy["abstention_action"]) == ({}, None)
+
+
+def test_an_import_fits_what_the_service_takes(start: Start, tmp_path: Path) -> None:
+    """A file is sent in messages that a service of small limits takes; a line too large to be sent is told."""
+    server = start(NEARVOTE_MAX_BATCH_TEXTS="7", NEARVOTE_MAX_REQUEST_BYTES="5000", NEARVOTE_MAX_TEXT_BYTES="900")
+    server.cli("tasks", "create", "spam", "-l", "spam")
+    file = tmp_path / "examples.jsonl"
+    lines = [json.dumps({"text": f"{i} " + "long " * (170 if i % 2 else 1), "label": "spam"}) for i in range(60)]
+    file.write_text("\n".join([*lines, json.dumps({"text": "x" * 9_000_000, "label": "spam"})]))
+    done = server.cli("examples", "import", "-t", "spam", "--skip-invalid", str(file))
+    assert "60 examples imported, 60 of them new; 1 lines invalid" in done.stdout, done.stderr
+    assert "line 61: " in done.stderr

@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from nearvote import Client
+from nearvote.v1.classification_service_pb2 import BatchClassifyRequest
+from nearvote.v1.classification_service_pb2_grpc import ClassificationServiceStub
 from tests.integration.conftest import Start
 from tests.integration.server import Server, free_port
 
@@ -65,6 +68,23 @@ def test_a_refused_call_is_counted_by_its_code(start: Start) -> None:
     with server.client() as client, pytest.raises(Exception, match="TASK_NOT_FOUND"):
         client.classify("hello", ["nope"])
     assert server.metric_with("grpc_server_handled_total", 'grpc_code="NotFound"', 'grpc_method="Classify"') == 1
+
+
+def test_a_call_that_was_given_up_is_counted_as_such(start: Start) -> None:
+    """A call past its deadline and one that was cancelled are not counted as OK."""
+    server = start()
+    exercise(server)
+    slow = "word " * 12_000
+    with Client(server.address, timeout_seconds=0.01) as client, pytest.raises(Exception, match="DEADLINE_EXCEEDED"):
+        client.classify_batch([slow] * 20, ["spam"])
+    assert server.metric_with('grpc_code="DeadlineExceeded"', 'grpc_method="BatchClassify"') == 1
+    with server.channel() as channel:
+        stub = ClassificationServiceStub(channel)
+        call = stub.BatchClassify.future(BatchClassifyRequest(texts=[slow] * 20, tasks=["spam"]))
+        server.metric_with("grpc_server_started_total", 'grpc_method="BatchClassify"')
+        call.cancel()
+    assert server.metric_with('grpc_code="Canceled"', 'grpc_method="BatchClassify"') == 1
+    assert not [name for name in server.metrics() if 'grpc_code="OK"' in name and "BatchClassify" in name]
 
 
 def test_promtool_has_nothing_to_say(start: Start) -> None:

@@ -1,5 +1,6 @@
 """What is refused, and how."""
 
+import base64
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
@@ -302,3 +303,36 @@ def test_an_update_holds_for_what_was_read(server: Server) -> None:
         assert (updated.policy.margin_floor, updated.policy_version) == (0.0, stored.policy_version + 1)
         with pytest.raises(grpc.RpcError, match="ABORTED"):
             stub.UpdateTask(request)
+
+
+@pytest.mark.parametrize("message", [b"\x0a\x02\xff\xfe", b"\xff\xff\xff"])
+def test_what_is_not_of_the_contract_is_refused(server: Server, message: bytes) -> None:
+    """A request with a text that is not UTF-8, or that is no message at all, is INVALID_ARGUMENT, also in a stream."""
+    with server.channel() as channel:
+        unary: Any = channel.unary_unary("/nearvote.v1.ClassificationService/Classify")
+        with pytest.raises(grpc.RpcError, match="INVALID_ARGUMENT"):
+            unary(message, timeout=10)
+        stream: Any = channel.stream_stream("/nearvote.v1.ClassificationService/StreamClassify")
+        with pytest.raises(grpc.RpcError, match="INVALID_ARGUMENT"):
+            list(stream(iter([message]), timeout=10))
+
+
+def test_a_long_refusal_arrives(server: Server) -> None:
+    """However much there is to say, the refusal arrives with its reason: it is cut to what headers carry."""
+    token = base64.urlsafe_b64encode(b"[" * 200_000).decode()
+    policy = task_pb2.Policy(labels={"x" * 20_000: task_pb2.LabelPolicy()})
+    long_name = tasks.CreateTaskRequest(task=task(policy=policy))
+    many = [f"{'t' * 58}{i:03}" for i in range(60)]
+    with server.channel() as channel:
+        stub: Any = TaskServiceStub(channel)
+        for name in many:
+            stub.CreateTask(tasks.CreateTaskRequest(task=task(name=name)))
+        for call, request, code in (
+            (stub.CreateTask, long_name, "INVALID_ARGUMENT"),
+            (stub.GetTask, tasks.GetTaskRequest(name="nope"), "NOT_FOUND"),
+            (stub.ListTasks, tasks.ListTasksRequest(page_token=token), "INVALID_ARGUMENT"),
+        ):
+            with pytest.raises(grpc.RpcError, match=code):
+                call(request)
+        for name in many:
+            stub.DeleteTask(tasks.DeleteTaskRequest(name=name))

@@ -35,8 +35,9 @@ _texts = st.one_of(_any, _pieces, _html, st.lists(st.one_of(_any, _pieces, _html
 @example("<p>" + "&amp;" * 5 + "lt;p>")
 def test_clean_is_idempotent_and_bounded(text: str) -> None:
     """A cleaned text is clean, at most three times as long as before, and has no controls and no double spaces."""
-    cleaned = clean(text)
-    assert cleaned == clean(cleaned)
+    for html in (False, True):
+        cleaned = clean(text, html=html)
+        assert cleaned == clean(cleaned, html=html)
     assert len(cleaned) <= 3 * len(text)
     assert cleaned == " ".join(cleaned.split())
     cleaned.encode()  # no surrogates
@@ -47,7 +48,7 @@ def test_clean_is_idempotent_and_bounded(text: str) -> None:
 @given(_texts)
 def test_clean_starts_from_what_is_seen(text: str) -> None:
     """White space and controls around a text change nothing of what it becomes."""
-    assert clean(text) == clean(f" \n\0{text}\t\x07 ")
+    assert clean(text, html=True) == clean(f" \n\0{text}\t\x07 ", html=True)
 
 
 @_many
@@ -104,8 +105,9 @@ def test_inline_tags_leave_no_trace(text: str, name: str) -> None:
 )
 def test_adversarial_texts_take_linear_time(text: str) -> None:
     """A text made to cost quadratic time is cleaned like any other: a test that is stuck here has failed."""
-    cleaned = clean(text)
-    assert cleaned == clean(cleaned)
+    for html in (False, True):
+        cleaned = clean(text, html=html)
+        assert cleaned == clean(cleaned, html=html)
     assert len(cleaned) <= 3 * len(text)
 
 

@@ -18,7 +18,7 @@ class Gated:
     """An encoder that notes its batches, and encodes only while its gate is open."""
 
     def __init__(self) -> None:
-        self.spec = EncoderSpec("gated", "0" * 64, 2, "first", 64, "fake")
+        self.spec = EncoderSpec("gated", "0" * 64, 2, "first", 64, "f", "fake")
         self.window_tokens = 64
         self.gate = threading.Event()
         self.gate.set()
@@ -270,3 +270,12 @@ async def test_a_closed_batcher_refuses(batcher: Batcher, used: bool) -> None:  
     await batcher.close()
     with pytest.raises(RuntimeError, match="closed"):
         await batcher.encode([_window(1)])
+
+
+async def test_a_stall_is_told(gated: Gated, batcher: Batcher, busy: asyncio.Task[EncodedWindows]) -> None:
+    """While a batch is under way the batcher tells for how long; while there is nothing to do it tells 0."""
+    assert batcher.stalled_seconds > 0
+    gated.gate.set()
+    await busy
+    await asyncio.sleep(0)
+    assert batcher.stalled_seconds == 0

@@ -14,7 +14,7 @@ from nearvote.voting.policy import Action, Policy
 from nearvote.voting.prediction import AbstentionReason, Prediction
 from tests.conftest import Desk, OpenDesk
 
-NO_TEXTS = ["", " \t\r\n", "\u0301\u0302", "\x00\x01\x1f", "\u200b\u200d\u2060", "<p>  </p>", "\ud800"]
+NO_TEXTS = ["", " \t\r\n", "\u0301\u0302", "\x00\x01\x1f", "\u200b\u200d\u2060", "\ud800"]
 
 # Sixty-four tokens to a window: three of filler around one that is like an example.
 FILLER = " ".join(f"filler{i}" for i in range(400))

@@ -1,9 +1,12 @@
 import unicodedata
+from functools import partial
 from typing import Literal
 
 import pytest
 
-from nearvote.text.clean import clean
+from nearvote.text.clean import clean as clean_text
+
+clean = partial(clean_text, html=True)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +84,6 @@ def test_endless_unfolding_ends() -> None:
         text = "<p>" + text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     once = clean(text + "end")
     assert once.endswith("end")
-    assert "<" not in once
     assert once == clean(once)
 
 
@@ -90,3 +92,25 @@ def test_endless_unfolding_ends() -> None:
 def test_endless_character_reference(digits: int, radix: str) -> None:
     """A character reference of any length raises nothing and takes no text along."""
     assert "before" in clean(f"<p>before &#{radix}{'1' * digits}; after</p>")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<script>kill yourself</script>",
+        "<p kill yourself>",
+        "<!-- kill yourself -->",
+        '<img alt="kill yourself">',
+        "<style>kill yourself</style>",
+        "&lt;kill yourself&gt;",
+    ],
+)
+def test_markup_hides_nothing_where_it_is_shown_as_written(text: str) -> None:
+    """A text that is not read as HTML keeps every word, whatever its markup."""
+    assert clean_text(text) == text
+
+
+def test_what_is_spelled_out_is_seen() -> None:
+    """A tag that HTML spells out for its reader to see hides nothing either."""
+    assert "kill yourself" in clean("<p>&lt;script&gt;kill yourself&lt;/script&gt;</p>")
+    assert "kill yourself" in clean("<p>&lt;p title=kill yourself&gt;</p>")

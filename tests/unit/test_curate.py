@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from nearvote.curate import Saved
+from nearvote.embedding.embedder import EmbeddedTexts
 from nearvote.errors import (
     ExampleNotFound,
     InvalidExample,
@@ -296,3 +297,18 @@ async def test_search_for_nothing(desk: Desk) -> None:
             await desk.curator.search("acme", task, text, limit=limit)
         assert caught.value.field == field
     assert await desk.curator.search("acme", "spam", "a") == []
+
+
+async def test_task_deleted_meanwhile(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An example whose task is deleted while it is embedded is refused, and not left behind."""
+    embed = desk.embedder.embed
+
+    async def embed_and_delete(texts: Sequence[str]) -> EmbeddedTexts:
+        embedded = await embed(texts)
+        await desk.tasks.delete("acme", "spam", force=True)
+        return embedded
+
+    monkeypatch.setattr(desk.embedder, "embed", embed_and_delete)
+    with pytest.raises(TaskNotFound):
+        await desk.add("a", "spam")
+    assert await desk.store.example_count() == 0

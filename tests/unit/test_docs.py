@@ -26,11 +26,8 @@ def test_the_readme_names_every_setting() -> None:
         default, text = rows[name]
         assert text == field.description
         if field.default_factory is None:
-            expected = (
-                ""
-                if field.default is None
-                else f"`{str(field.default).lower() if field.default is True else field.default}`"
-            )
+            shown = str(field.default).lower() if isinstance(field.default, bool) else field.default
+            expected = "" if field.default is None else f"`{shown}`"
             assert default.strip() == expected, name
 
 

@@ -69,24 +69,35 @@ async def test_windows_go_to_their_own_texts(embedder: Embedder) -> None:
         np.testing.assert_array_equal((await embedder.embed([text])).windows[0], windows)
 
 
-@pytest.mark.parametrize("text", ["", " \n ", "\0", "\u0301\u0301", "\u200b\u202e", "\ud800", "<p><br/></p>"])
+@pytest.mark.parametrize("text", ["", " \n ", "\0", "\u0301\u0301", "\u200b\u202e", "\ud800"])
 async def test_unreadable_text_has_no_vectors(encoder: Noting, embedder: Embedder, text: str) -> None:
     """A text with nothing to read has no vectors, and the encoder never sees it."""
     assert (await embedder.embed([text])).windows[0].shape == (0, 256)
     assert encoder.windows == []
-    assert embedder.unreadable(["a", text, "b", text]) == [1, 3]
+    assert await embedder.unreadable(["a", text, "b", text]) == [1, 3]
 
 
 async def test_no_texts(embedder: Embedder) -> None:
     """No texts have no vectors."""
     assert (await embedder.embed([])).windows == []
-    assert embedder.unreadable([]) == []
+    assert await embedder.unreadable([]) == []
 
 
 async def test_texts_are_cleaned(embedder: Embedder) -> None:
     """What is embedded is the cleaned text."""
-    plain, marked_up = (await embedder.embed(["win now", "<p>w\0in <b>now</b></p>"])).windows
+    plain, odd = (await embedder.embed(["win now", " w\0in\nnow"])).windows
+    np.testing.assert_array_equal(plain, odd)
+
+
+async def test_html_is_read_where_asked(encoder: Noting, embedder: Embedder) -> None:
+    """Markup is left out where texts are read as HTML, and is part of the text elsewhere."""
+    batcher = Batcher(encoder)
+    reading = Embedder(encoder, batcher, html=True)
+    plain, marked_up = (await reading.embed(["win now", "<p>win <b>now</b></p>"])).windows
     np.testing.assert_array_equal(plain, marked_up)
+    plain, marked_up = (await embedder.embed(["win now", "<p>win <b>now</b></p>"])).windows
+    assert not np.array_equal(plain, marked_up)
+    await batcher.close()
 
 
 async def test_times_are_told(encoder: Noting, embedder: Embedder) -> None:

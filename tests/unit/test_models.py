@@ -138,7 +138,7 @@ def test_the_fingerprint_stays_where_nothing_matters(folder: Path) -> None:
     [
         ({"engine": "torch-cuda"}, True),
         ({"model": "folder"}, True),
-        ({"revision": "1"}, False),
+        ({"fingerprint": "1"}, False),
         ({"dimension": 3}, False),
         ({"pooling": "cls"}, False),
         ({"max_tokens": 128}, False),
@@ -147,7 +147,7 @@ def test_the_fingerprint_stays_where_nothing_matters(folder: Path) -> None:
 def test_specs_whose_vectors_may_be_compared(changes: dict[str, object], *, same: bool) -> None:
     """Two specs have one key exactly when their vectors may be compared, whatever their names and engines."""
     described: dict[str, object] = {"model": "m", "revision": "0", "dimension": 2, "pooling": "mean"}
-    described |= {"max_tokens": 256, "engine": "onnx-cpu"}
+    described |= {"max_tokens": 256, "engine": "onnx-cpu", "fingerprint": "0"}
     key = EncoderSpec(**described).key  # type: ignore[arg-type]
     assert same == (key == EncoderSpec(**(described | changes)).key)  # type: ignore[arg-type]
     assert len(bytes.fromhex(key)) == 8

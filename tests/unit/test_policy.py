@@ -55,16 +55,15 @@ def test_a_policy_that_names_no_action_has_none(abstained: bool) -> None:  # noq
 @pytest.mark.parametrize(
     ("abstention", "score", "expected"),
     [
-        (None, 0.0, Action.ALLOW),
-        (Action.ALLOW, 0.0, Action.ALLOW),
+        (None, 0.95, None),
+        (Action.ALLOW, 0.95, Action.ALLOW),
         (Action.REVIEW, 0.0, Action.REVIEW),
-        (Action.REVIEW, 0.95, Action.BLOCK),
-        (Action.BLOCK, 0.6, Action.BLOCK),
-        (Action.ALLOW, 0.6, Action.REVIEW),
+        (Action.REVIEW, 0.95, Action.REVIEW),
+        (Action.BLOCK, 0.0, Action.BLOCK),
     ],
 )
-def test_an_abstention_has_an_action_at_least(abstention: Action | None, score: float, expected: Action) -> None:
-    """An abstention leads to its action, or to the stricter one that a score leads to."""
+def test_an_abstention_has_its_own_action(abstention: Action | None, score: float, expected: Action | None) -> None:
+    """An abstention leads to its own action, whatever the scores: they are of neighbours too far or too few."""
     policy = Policy(labels=_SPAM, abstention_action=abstention)
     assert expected == policy.action({"spam": score}, abstained=True)
 

@@ -6,7 +6,18 @@ from typing import Annotated, Any
 
 import typer
 
-from nearvote.cli.output import ADDRESS, Address, Exit, Json, err, print_json, print_table, service, shortened
+from nearvote.cli.output import (
+    ADDRESS,
+    Address,
+    Exit,
+    Json,
+    encodable,
+    err,
+    print_json,
+    print_table,
+    service,
+    shortened,
+)
 from nearvote.client.calls import StreamAnswer
 from nearvote.voting.prediction import Prediction
 
@@ -20,8 +31,8 @@ def classify(
     task: Annotated[
         list[str] | None, typer.Option("--task", "-t", help="A task to ask; all when none is named.")
     ] = None,
-    k: Annotated[int | None, typer.Option("-k", help="Neighbours that vote.")] = None,
-    neighbors: Annotated[int | None, typer.Option(help="Neighbours to show; all voters with --json.")] = None,
+    k: Annotated[int | None, typer.Option("-k", min=1, help="Neighbours that vote.")] = None,
+    neighbors: Annotated[int | None, typer.Option(min=0, help="Neighbours to show; all voters with --json.")] = None,
     as_json: Json = False,
     address: Address = ADDRESS,
 ) -> None:
@@ -30,7 +41,7 @@ def classify(
     With --json one object a line, for each text and task: text, task, label, labels, score, margin, scores, abstained,
     reason, action, windows, neighbors.
     """
-    lines = iter(texts) if texts else _standard_input()
+    lines = map(encodable, texts) if texts else _standard_input()
     limit = neighbors if neighbors is not None or as_json else _SHOWN_NEIGHBORS
     failed = False
     under_way: dict[int, str] = {}
@@ -63,8 +74,8 @@ def classify(
 
 
 def _standard_input() -> Iterator[str]:
-    for line in sys.stdin.buffer:
-        yield line.decode(errors="replace").rstrip("\r\n")
+    for i, line in enumerate(sys.stdin.buffer):
+        yield line.decode("utf-8" if i else "utf-8-sig", errors="replace").rstrip("\r\n")
 
 
 def _in_order(answers: Iterator[StreamAnswer]) -> Iterator[StreamAnswer]:

@@ -5,7 +5,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import IO, Annotated
@@ -18,6 +18,7 @@ from nearvote.cli.output import (
     Bar,
     Exit,
     Json,
+    encodable,
     err,
     fail,
     out,
@@ -26,14 +27,17 @@ from nearvote.cli.output import (
     service,
     shortened,
 )
+from nearvote.client.errors import ClientError
 from nearvote.client.sync import Client
 from nearvote.errors import NearvoteError
 from nearvote.examples.example import Draft, Example
 from nearvote.examples.files import ExampleFile, example_to_line
+from nearvote.limits import Limits, check_text
 
 app = typer.Typer(help="Add, import, export, list, search and delete examples.", no_args_is_help=True)
 
 _CHUNK = 128  # examples a message of an import; each is acknowledged
+_ITEM_OVERHEAD = 1024  # bytes that an example's other fields may take in a message
 _SHOWN_PROBLEMS = 20
 
 Task = Annotated[str, typer.Option("--task", "-t", help="Their task.")]
@@ -52,7 +56,9 @@ def add(
 ) -> None:
     """Add an example, or relabel the one with this text. It votes in the very next prediction."""
     with service(address) as client:
-        saved = client.add_example(task, text, label, weight=weight, source=source)
+        saved = client.add_example(
+            task, encodable(text), [encodable(one) for one in label], weight=weight, source=encodable(source)
+        )
     if as_json:
         print_json({**json.loads(example_to_line(saved.example)), "created": saved.created})
     else:
@@ -77,10 +83,9 @@ def import_(
     """
     is_csv = file.suffix.lower() == ".csv"
     with _seekable(file) as stream, service(address) as client:
-        size = stream.seek(0, 2)
-        if not skip_invalid and _run(client, stream, size, task, "checking", is_csv=is_csv, validate_only=True)[2]:
+        if not skip_invalid and _run(client, stream, task, "checking", is_csv=is_csv, validate_only=True)[2]:
             fail("nothing was imported: mend these lines, or import the rest with --skip-invalid", Exit.INVALID_LINES)
-        valid, created, invalid = _run(client, stream, size, task, "importing", is_csv=is_csv, validate_only=False)
+        valid, created, invalid = _run(client, stream, task, "importing", is_csv=is_csv, validate_only=False)
     out.print(f"{valid} examples imported, {created} of them new; {invalid} lines invalid", highlight=False)
     raise typer.Exit(Exit.INVALID_LINES if invalid else Exit.DONE)
 
@@ -130,7 +135,7 @@ def search(
 ) -> None:
     """Find the examples nearest to a text, nearest first."""
     with service(address) as client:
-        found = client.search_examples(task, text, label=label, limit=limit)
+        found = client.search_examples(task, encodable(text), label=label, limit=limit)
     _show([(one.example, one.similarity) for one in found], as_json=as_json)
 
 
@@ -148,65 +153,99 @@ def delete(
 
 
 def _run(
-    client: Client, stream: IO[bytes], size: int, task: str, what: str, *, is_csv: bool, validate_only: bool
+    client: Client, stream: IO[bytes], task: str, what: str, *, is_csv: bool, validate_only: bool
 ) -> tuple[int, int, int]:
     """Sends a file through the service. Returns how many lines were valid, new, and invalid."""
     stream.seek(0)
-    bar = Bar(f"{what}, bytes")
-    source = ExampleFile(iter(stream.readline, b""), task, is_csv=is_csv)
+    line_count = sum(1 for _ in stream)
+    stream.seek(0)
+    bar = Bar(f"{what}, lines")
+    limits = client.info().limits
+    source = ExampleFile(stream, task, is_csv=is_csv)
     problems: list[tuple[int, str]] = []
     valid = created = 0
 
     def drafts() -> Iterator[tuple[int, Draft]]:
         for line, draft in source:
-            if isinstance(draft, NearvoteError):
-                problems.append((line, draft.message))
-            else:
+            try:
+                if isinstance(draft, NearvoteError):
+                    raise draft
+                check_text(draft.text, limits, field="text")  # here: a line may be too large to be sent at all
                 yield line, draft
+            except NearvoteError as error:
+                problems.append((line, error.message))
 
-    items = drafts()
-    chunks = iter(lambda: list(islice(items, _CHUNK)), [])
-    for progress in client.import_examples(chunks, validate_only=validate_only):
-        valid += progress.accepted_count
-        created += progress.created_count
-        problems += [(line, str(error)) for line, error in progress.rejections.items()]
-        bar(min(stream.tell(), size), size)
-    bar.close()
-    if validate_only and source.ignored_fields:
-        err.print(f"ignored fields: {', '.join(sorted(source.ignored_fields))}", markup=False, highlight=False)
+    try:
+        for progress in client.import_examples(_chunks(drafts(), limits), validate_only=validate_only):
+            valid += progress.accepted_count
+            created += progress.created_count
+            problems += [(line, str(error)) for line, error in progress.rejections.items()]
+            bar(progress.last_line, line_count)
+    except ClientError:
+        if not validate_only:
+            err.print(f"{valid} examples were stored before this; importing the file again adds the rest")
+        raise
+    finally:
+        bar.close()
+    _tell(problems, source.ignored_fields)
+    return valid, created, len(problems)
+
+
+def _tell(problems: list[tuple[int, str]], ignored_fields: set[str]) -> None:
+    """What is wrong with a file, line by line, and what in it means nothing here."""
+    if ignored_fields:
+        err.print(f"ignored fields: {', '.join(sorted(ignored_fields))}", markup=False, highlight=False)
     for line, message in sorted(problems)[:_SHOWN_PROBLEMS]:
         err.print(f"line {line}: {message}", style="red", markup=False, highlight=False)
     if len(problems) > _SHOWN_PROBLEMS:
         err.print(f"and {len(problems) - _SHOWN_PROBLEMS} more", style="red", highlight=False)
-    return valid, created, len(problems)
+
+
+def _chunks(items: Iterator[tuple[int, Draft]], limits: Limits) -> Iterator[list[tuple[int, Draft]]]:
+    """Items in messages that the service takes: neither too many nor too large."""
+    chunk: list[tuple[int, Draft]] = []
+    size = 0
+    for line, draft in items:
+        item_size = len(draft.text.encode()) + _ITEM_OVERHEAD
+        if chunk and (len(chunk) >= min(_CHUNK, limits.max_batch_texts) or size + item_size > limits.max_request_bytes):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append((line, draft))
+        size += item_size
+    if chunk:
+        yield chunk
 
 
 @contextmanager
 def _seekable(file: Path) -> Iterator[IO[bytes]]:
-    """The file, to be read twice; standard input is copied to a file of its own."""
-    if str(file) == "-":
-        with tempfile.TemporaryFile() as copy:
-            shutil.copyfileobj(sys.stdin.buffer, copy)
-            yield copy
-        return
-    try:
-        stream = file.open("rb")
-    except OSError as error:
-        fail(f"{file} can't be read: {error.strerror}", Exit.USAGE)
-        raise
-    with stream:
+    """The file, to be read more than once; standard input or a pipe is copied to a file of its own."""
+    with ExitStack() as stack:
+        try:
+            stream: IO[bytes] = sys.stdin.buffer if str(file) == "-" else stack.enter_context(file.open("rb"))
+        except OSError as error:
+            fail(f"{file} can't be read: {error.strerror}", Exit.USAGE)
+        if str(file) == "-" or not stream.seekable():
+            copy = stack.enter_context(tempfile.TemporaryFile())
+            shutil.copyfileobj(stream, copy)
+            stream = copy
         yield stream
 
 
 def _write_whole(output: Path, examples: Iterator[Example]) -> int:
-    """Writes a file that appears whole or not at all."""
-    draft = output.with_name(f"{output.name}.part")
+    """Writes a file that appears whole or not at all, for its owner alone."""
     count = 0
-    with draft.open("w", encoding="utf-8") as stream:
-        for example in examples:
-            stream.write(example_to_line(example) + "\n")
-            count += 1
-    draft.rename(output)
+    try:
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=output.parent, delete=False) as draft:
+            try:
+                for example in examples:
+                    draft.write(example_to_line(example) + "\n")
+                    count += 1
+                Path(draft.name).rename(output)
+            except BaseException:
+                Path(draft.name).unlink()
+                raise
+    except OSError as error:
+        fail(f"{output} can't be written: {error.strerror}", Exit.USAGE)
     return count
 
 

@@ -5,7 +5,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from enum import IntEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.box import SIMPLE
@@ -68,7 +68,7 @@ def endings() -> Iterator[None]:
         raise typer.Exit(Exit.DONE) from None
 
 
-def fail(message: str, code: Exit) -> None:
+def fail(message: str, code: Exit) -> NoReturn:
     """Ends the command.
 
     Raises:
@@ -105,6 +105,11 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     Console(width=max(out.width, out.width - left)).print(table)
 
 
+def encodable(text: str) -> str:
+    """A text as UTF-8 can carry it: bytes of an argument that are not UTF-8 become question marks."""
+    return text.encode(errors="replace").decode()
+
+
 def shortened(text: str, length: int = 100) -> str:
     """A text on one line, without what a terminal would take for orders, cut to a length in characters."""
     text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
@@ -137,10 +142,12 @@ class Bar:
             disable=not err.is_terminal,
         )
         self._task = self._progress.add_task(what, total=None)
-        self._started = False
+        self._started = self._ended = False
 
     def __call__(self, done: int, total: int) -> None:
         """Shows how far it is."""
+        if self._ended:
+            return
         if not self._started:
             self._progress.start()
             self._started = True
@@ -151,8 +158,8 @@ class Bar:
 
     def close(self) -> None:
         """Leaves the bar as it is."""
-        if self._started:
-            self._started = False
+        if self._started and not self._ended:
+            self._ended = True
             self._progress.stop()
             if not err.is_terminal:
                 err.print(f"{self._what}: {self._done} done", highlight=False)

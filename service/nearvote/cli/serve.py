@@ -1,12 +1,15 @@
 """`nearvote serve` and `nearvote reindex`: the commands that are the service, rather than talk to it."""
 
 import asyncio
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from nearvote.cli.output import Bar, Exit, endings, err, fail, out
+from nearvote.errors import StoreUnavailable
 from nearvote.settings import Settings, read_settings
 
 Config = Annotated[Path | None, typer.Option("--config", "-c", help="A TOML file of settings. [env: NEARVOTE_CONFIG]")]
@@ -42,7 +45,7 @@ def serve(
 ) -> None:
     """Start the service.
 
-    Flags come before the environment, the environment before the file. `docs/configuration.md` has all settings.
+    Flags come before the environment, the environment before the file. The README lists all settings.
     """
     settings = _settings(
         config,
@@ -61,7 +64,7 @@ def serve(
 
     from nearvote.server import serve as run  # noqa: PLC0415
 
-    with endings():
+    with _logged_endings():
         uvloop.run(run(settings, Bar("loading seeds") if err.is_terminal else _logged))
 
 
@@ -86,12 +89,25 @@ def reindex(
     )
     from nearvote.wiring import reindex_with  # noqa: PLC0415
 
-    with endings():
+    with _logged_endings():
         report = asyncio.run(reindex_with(settings, Bar("embedding examples")))
     for id_ in report.unreadable_ids:
         err.print(f"left out: {id_}, in which the new encoder reads nothing", highlight=False)
     out.print(f"{report.embedded_count} examples embedded with {settings.model}", highlight=False)
     raise typer.Exit(Exit.DONE)
+
+
+@contextlib.contextmanager
+def _logged_endings() -> Iterator[None]:
+    """As `endings`, and what the store's driver said goes to the log, where the message points to."""
+    import structlog  # noqa: PLC0415
+
+    with endings():
+        try:
+            yield
+        except StoreUnavailable as error:
+            structlog.get_logger(__name__).error("store_unavailable", cause=repr(error.__cause__))
+            raise
 
 
 def _logged(done: int, total: int) -> None:

@@ -24,12 +24,15 @@ ClassSize = Annotated[float | None, typer.Option(help="How far votes are correct
 SimilarityFloor = Annotated[float | None, typer.Option(help="Nearest similarity below which it abstains, -1 to 1.")]
 MarginFloor = Annotated[float | None, typer.Option(help="Margin below which it abstains, 0 to 1.")]
 ScoreThreshold = Annotated[float | None, typer.Option(help="Score from which a label is given, multi-label, 0 to 1.")]
-AbstentionAction = Annotated[Action | None, typer.Option(help="What an abstention leads to.")]
+AbstentionAction = Annotated[
+    str | None, typer.Option(metavar="ACTION", help="What an abstention leads to: allow, review, block, or none.")
+]
 ReviewScore = Annotated[
-    list[str] | None, typer.Option(metavar="LABEL=SCORE", help="Show to a person from this score of a label on.")
+    list[str] | None,
+    typer.Option(metavar="LABEL=SCORE", help="Show to a person from this score on; LABEL= for never."),
 ]
 BlockScore = Annotated[
-    list[str] | None, typer.Option(metavar="LABEL=SCORE", help="Stop from this score of a label on.")
+    list[str] | None, typer.Option(metavar="LABEL=SCORE", help="Stop from this score on; LABEL= for never.")
 ]
 
 
@@ -86,6 +89,8 @@ def create(
 ) -> None:
     """Create a task."""
     if file is not None:
+        if name is not None or label or multi_label:
+            raise typer.BadParameter("a --file has name, labels and kind: leave them out here")
         task = _read(file)
     elif name is None or not label:
         raise typer.BadParameter("give a name and a --label or more, or a --file")
@@ -148,6 +153,10 @@ def update(
             abstention_action=abstention_action,
             label_scores={"review_score": review_score, "block_score": block_score},
         )
+        for known, wanted in ((False, add_label or []), (True, remove_label or [])):
+            for label in wanted:
+                if (label in stored.label_names) != known:
+                    fail(f"task {name} has {'no' if known else 'a'} label {label}", Exit.USAGE)
         if add_label or remove_label:
             kept = [label for label in task.labels if label.name not in (remove_label or [])]
             added = [Label(label) for label in add_label or [] if label not in task.label_names]
@@ -201,10 +210,17 @@ def info(as_json: Json = False, address: Address = ADDRESS) -> None:
 
 def _read(file: Path) -> Task:
     try:
-        return task_from_document(json.loads(file.read_text()))
-    except (OSError, ValueError, TypeError) as error:
-        fail(f"{file} can't be read as a task: {error}", Exit.USAGE)
-        raise
+        document = json.loads(file.read_text(encoding="utf-8-sig"))
+        task = task_from_document(document)
+    except OSError as error:
+        fail(f"{file} can't be read: {error.strerror}", Exit.USAGE)
+    except (ValueError, TypeError):
+        fail(f"{file} is not a task as `nearvote tasks show` prints it", Exit.USAGE)
+    known = task_to_document(task)
+    unknown = [*(document.keys() - known.keys()), *(document.get("policy", {}).keys() - known["policy"].keys())]
+    if unknown:
+        fail(f"{file} has fields that a task has not: {', '.join(sorted(unknown))}", Exit.USAGE)
+    return task
 
 
 def _changed(
@@ -224,17 +240,30 @@ def _changed(
     }
     own: dict[str, Any] = {name: value for name, value in said.items() if value is not None}
     policy = {name: value for name, value in policy.items() if value is not None}
+    if "abstention_action" in policy:
+        policy["abstention_action"] = _action(policy["abstention_action"])
     labels = dict(task.policy.labels)
     for name, pairs in label_scores.items():
         for pair in pairs or []:
             label, equals, score = pair.partition("=")
             try:
-                labels[label] = replace(labels.get(label, LabelPolicy()), **{name: float(score)})
+                own_scores = replace(labels.get(label, LabelPolicy()), **{name: float(score) if score else None})
             except ValueError:
-                raise typer.BadParameter(
-                    f"'{pair}' is not LABEL=SCORE" if not equals else f"'{score}' is no number"
-                ) from None
+                raise typer.BadParameter(f"'{score}' is no number") from None
+            if not equals:
+                raise typer.BadParameter(f"'{pair}' is not LABEL=SCORE")
+            labels[label] = own_scores
+    labels = {label: scores for label, scores in labels.items() if scores != LabelPolicy()}
     if labels != dict(task.policy.labels):
         policy["labels"] = labels
     changed = replace(task, **own, policy=replace(task.policy, **policy))
     return changed, [*own, *(f"policy.{name}" for name in policy)]
+
+
+def _action(name: str) -> Action | None:
+    if name == "none":
+        return None
+    try:
+        return Action(name)
+    except ValueError:
+        raise typer.BadParameter(f"'{name}' is not allow, review, block or none") from None

@@ -2,10 +2,10 @@
 
 from nearvote.classify import Classification, StageTimings
 from nearvote.client.aio import AsyncClient
-from nearvote.client.calls import ImportProgress, SavedExample, ServiceInfo, StreamAnswer, TaskSummary
+from nearvote.client.calls import EncoderInfo, ImportProgress, ServiceInfo, StreamAnswer, TaskSummary
 from nearvote.client.errors import ClientError, ServiceError, ServiceUnreachable
 from nearvote.client.sync import Client
-from nearvote.curate import SearchedExample
+from nearvote.curate import Saved, SearchedExample
 from nearvote.examples.example import Draft, Example
 from nearvote.tasks.task import Label, Task
 from nearvote.voting.neighbor import Neighbor, View
@@ -20,6 +20,7 @@ __all__ = [
     "Client",
     "ClientError",
     "Draft",
+    "EncoderInfo",
     "Example",
     "ImportProgress",
     "Label",
@@ -27,7 +28,7 @@ __all__ = [
     "Neighbor",
     "Policy",
     "Prediction",
-    "SavedExample",
+    "Saved",
     "SearchedExample",
     "ServiceError",
     "ServiceInfo",

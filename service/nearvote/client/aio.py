@@ -1,6 +1,6 @@
 """The client for asyncio."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
@@ -8,9 +8,9 @@ import grpc
 
 from nearvote.classify import Classification, Options
 from nearvote.client import calls
-from nearvote.client.calls import DEFAULT_ADDRESS, Call, ImportProgress, SavedExample, ServiceInfo, StreamAnswer
+from nearvote.client.calls import DEFAULT_ADDRESS, Call, ImportProgress, ServiceInfo, StreamAnswer
 from nearvote.client.errors import FailedCall, error_of_call
-from nearvote.curate import SearchedExample
+from nearvote.curate import Saved, SearchedExample
 from nearvote.examples.example import Draft, Example
 from nearvote.tasks.task import Task
 from nearvote.v1.classification_service_pb2_grpc import ClassificationServiceStub
@@ -89,7 +89,7 @@ class AsyncClient:
 
     async def classify_stream(
         self,
-        texts: Iterable[str],
+        texts: Iterable[str] | AsyncIterable[str],
         tasks: Sequence[str] = (),
         *,
         k: int | None = None,
@@ -98,13 +98,19 @@ class AsyncClient:
     ) -> AsyncIterator[StreamAnswer]:
         """Labels texts as they come, and yields answers in the order of completion; options as in `classify`."""
         options = Options(with_texts, neighbor_limit, k)
-        requests = (calls.stream_request(i, text, tasks, options) for i, text in enumerate(texts))
-        async for reply in self._stream("classification", "StreamClassify", requests):
+
+        async def requests() -> AsyncIterator[Any]:
+            index = 0
+            async for text in _each(texts):
+                yield calls.stream_request(index, text, tasks, options)
+                index += 1
+
+        async for reply in self._stream("classification", "StreamClassify", requests()):
             yield calls.stream_answer(reply)
 
     async def add_example(
         self, task: str, text: str, labels: Sequence[str], *, weight: float = 1.0, source: str = ""
-    ) -> SavedExample:
+    ) -> Saved:
         """Adds an example, or replaces the labels, weight and source of the one with this text."""
         return await self._do(calls.create_example(Draft(task, text, tuple(labels), weight, source)))
 
@@ -113,11 +119,18 @@ class AsyncClient:
         return await self._do(calls.create_examples(drafts))
 
     async def import_examples(
-        self, chunks: Iterable[Sequence[tuple[int, Draft]]], *, validate_only: bool = False
+        self,
+        chunks: Iterable[Sequence[tuple[int, Draft]]] | AsyncIterable[Sequence[tuple[int, Draft]]],
+        *,
+        validate_only: bool = False,
     ) -> AsyncIterator[ImportProgress]:
         """Adds chunks of examples, each with its line, and yields what became of each chunk, in order."""
-        requests = (calls.import_request(chunk, validate_only=validate_only) for chunk in chunks)
-        async for reply in self._stream("example", "ImportExamples", requests):
+
+        async def requests() -> AsyncIterator[Any]:
+            async for chunk in _each(chunks):
+                yield calls.import_request(chunk, validate_only=validate_only)
+
+        async for reply in self._stream("example", "ImportExamples", requests()):
             yield calls.import_progress(reply)
 
     async def export_examples(self, task: str) -> AsyncIterator[Example]:
@@ -195,3 +208,12 @@ class AsyncClient:
                 yield reply
         except grpc.RpcError as error:
             raise error_of_call(cast("FailedCall", error), self._address) from error
+
+
+async def _each(items: Iterable[_T] | AsyncIterable[_T]) -> AsyncIterator[_T]:
+    if isinstance(items, AsyncIterable):
+        async for item in items:
+            yield item
+    else:
+        for item in items:
+            yield item

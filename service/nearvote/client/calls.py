@@ -9,8 +9,7 @@ from google.protobuf.message import Message
 
 from nearvote.classify import Classification, Options
 from nearvote.client.errors import ServiceError, error_of_item
-from nearvote.curate import SearchedExample
-from nearvote.embedding.encoder import EncoderSpec
+from nearvote.curate import Saved, SearchedExample
 from nearvote.examples.example import Draft, Example
 from nearvote.limits import Limits
 from nearvote.rpc import wire
@@ -24,12 +23,16 @@ _T = TypeVar("_T")
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
 
-# Everything but what makes or unmakes a task may be sent twice: an example's id comes from its text.
+# What may be sent twice without harm is sent again; what would fail the second time, having worked the first, is not.
+# Adding an example is of the first kind: its id comes from its text.
 _NOT_REPEATABLE = ("CreateTask", "UpdateTask", "DeleteTask", "DeleteExample")
 _SERVICES = (classification, examples, tasks, info)
 
 CHANNEL_OPTIONS: list[tuple[str, Any]] = [
     ("grpc.max_receive_message_length", -1),
+    # A stream has no deadline; a service that is gone without a word is noticed all the same.
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
     (
         "grpc.service_config",
         json.dumps(
@@ -60,20 +63,12 @@ CHANNEL_OPTIONS: list[tuple[str, Any]] = [
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[_T]):
-    """A unary call: its method as `Service/Method`, its request, and how to read the answer."""
+    """A unary call: the stub and the method to use, the request, and how to read the answer."""
 
     service: str
     method: str
     request: Message
     read: Callable[[Any], _T]
-
-
-@dataclass(frozen=True, slots=True)
-class SavedExample:
-    """An example as it is stored, and whether its text was new to the task."""
-
-    example: Example
-    created: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +100,24 @@ class TaskSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class EncoderInfo:
+    """The encoder, as the service describes it; equal keys, comparable vectors."""
+
+    model: str
+    revision: str
+    dimension: int
+    pooling: str
+    max_tokens: int
+    engine: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceInfo:
     """What is running."""
 
     version: str
-    encoder: EncoderSpec
+    encoder: EncoderInfo
     limits: Limits
     store: str
     tasks: tuple[TaskSummary, ...]
@@ -160,14 +168,14 @@ def stream_answer(reply: classification.StreamClassifyResponse) -> StreamAnswer:
     return StreamAnswer(index, wire.classification_from_wire(reply.classification), None)
 
 
-def create_example(draft: Draft) -> Call[SavedExample]:
+def create_example(draft: Draft) -> Call[Saved]:
     """Adds an example."""
     request = examples.CreateExampleRequest(example=wire.draft_to_wire(draft))
     return Call(
         "example",
         "CreateExample",
         request,
-        lambda reply: SavedExample(wire.example_from_wire(reply.example), reply.created),
+        lambda reply: Saved(wire.example_from_wire(reply.example), reply.created),
     )
 
 
@@ -284,8 +292,14 @@ def _info(reply: info.GetInfoResponse) -> ServiceInfo:
     encoder = reply.encoder
     return ServiceInfo(
         reply.version,
-        EncoderSpec(
-            encoder.model, encoder.revision, encoder.dimension, encoder.pooling, encoder.max_tokens, encoder.engine
+        EncoderInfo(
+            encoder.model,
+            encoder.revision,
+            encoder.dimension,
+            encoder.pooling,
+            encoder.max_tokens,
+            encoder.engine,
+            encoder.key,
         ),
         wire.limits_from_wire(reply.limits),
         reply.store,

@@ -8,9 +8,9 @@ import grpc
 
 from nearvote.classify import Classification, Options
 from nearvote.client import calls
-from nearvote.client.calls import DEFAULT_ADDRESS, Call, ImportProgress, SavedExample, ServiceInfo, StreamAnswer
+from nearvote.client.calls import DEFAULT_ADDRESS, Call, ImportProgress, ServiceInfo, StreamAnswer
 from nearvote.client.errors import FailedCall, error_of_call
-from nearvote.curate import SearchedExample
+from nearvote.curate import Saved, SearchedExample
 from nearvote.examples.example import Draft, Example
 from nearvote.tasks.task import Task
 from nearvote.v1.classification_service_pb2_grpc import ClassificationServiceStub
@@ -104,7 +104,7 @@ class Client:
 
     def add_example(
         self, task: str, text: str, labels: Sequence[str], *, weight: float = 1.0, source: str = ""
-    ) -> SavedExample:
+    ) -> Saved:
         """Adds an example, or replaces the labels, weight and source of the one with this text."""
         return self._do(calls.create_example(Draft(task, text, tuple(labels), weight, source)))
 

@@ -65,11 +65,18 @@ class Batcher:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="encoder")
         self._loop: asyncio.Task[None] | None = None
         self._closed = False
+        self._moved = time.perf_counter()  # when a batch last ended, or began to be waited for
+        self._busy = False
+
+    @property
+    def stalled_seconds(self) -> float:
+        """For how long windows have waited without any batch coming to its end; 0 while nothing waits."""
+        return time.perf_counter() - self._moved if self._busy else 0.0
 
     @property
     def depth(self) -> int:
         """Windows that wait."""
-        return len(self._queue)
+        return sum(not item.done.done() for item in self._queue)
 
     async def encode(self, windows: Sequence[Tokens]) -> EncodedWindows:
         """Encodes windows together with whatever else waits.
@@ -115,17 +122,18 @@ class Batcher:
         for item in self._queue:
             item.done.cancel()
         self._queue.clear()
-        self._thread.shutdown(wait=True)
+        await asyncio.to_thread(self._thread.shutdown)  # the batch under way can't be called back
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
             await self._arrived.wait()
             batch = self._take()
+            self._moved = started = time.perf_counter()
+            self._busy = bool(batch)
             if not batch:
                 self._arrived.clear()
                 continue
-            started = time.perf_counter()
             try:
                 vectors = await loop.run_in_executor(
                     self._thread, self._encoder.encode, [item.window for item in batch]

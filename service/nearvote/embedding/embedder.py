@@ -35,11 +35,18 @@ class EmbeddedTexts:
 
 
 class Embedder:
-    """The way from text to vectors, for messages and examples alike."""
+    """The way from text to vectors, for messages and examples alike.
 
-    def __init__(self, encoder: Encoder, batcher: Batcher) -> None:
+    Args:
+        encoder: Tokenizes.
+        batcher: Encodes.
+        html: Whether texts with HTML in them are read as a browser would show them.
+    """
+
+    def __init__(self, encoder: Encoder, batcher: Batcher, *, html: bool = False) -> None:
         self._encoder = encoder
         self._batcher = batcher
+        self._html = html
 
     @property
     def spec(self) -> EncoderSpec:
@@ -56,10 +63,7 @@ class Embedder:
             Their vectors, in the order given.
         """
         began = time.perf_counter()
-        if sum(map(len, texts)) > _INLINE_CHARACTERS:
-            cut = await asyncio.to_thread(self._cut, texts)
-        else:
-            cut = self._cut(texts)
+        cut = await self._cut_off_loop(texts)
         clean_seconds = time.perf_counter() - began
         encoded = await self._batcher.encode([window for windows in cut for window in windows])
         by_text = []
@@ -69,13 +73,18 @@ class Embedder:
             start += len(windows)
         return EmbeddedTexts(by_text, clean_seconds, encoded.queue_seconds, encoded.embed_seconds)
 
-    def unreadable(self, texts: Sequence[str]) -> list[int]:
+    async def unreadable(self, texts: Sequence[str]) -> list[int]:
         """Which of the texts, by their place, have nothing to read. Embeds none of them."""
-        return [i for i, windows in enumerate(self._cut(texts)) if not windows]
+        return [i for i, windows in enumerate(await self._cut_off_loop(texts)) if not windows]
+
+    async def _cut_off_loop(self, texts: Sequence[str]) -> list[list[Tokens]]:
+        if sum(map(len, texts)) > _INLINE_CHARACTERS:
+            return await asyncio.to_thread(self._cut, texts)
+        return self._cut(texts)
 
     def _cut(self, texts: Sequence[str]) -> list[list[Tokens]]:
         size = self._encoder.window_tokens
-        tokenized = self._encoder.tokenize([clean(text) for text in texts])
+        tokenized = self._encoder.tokenize([clean(text, html=self._html) for text in texts])
         return [
             [tokens[start:end] for start, end in window_spans(len(tokens), size, size // _OVERLAP_SHARE)]
             for tokens in tokenized

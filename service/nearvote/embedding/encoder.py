@@ -8,6 +8,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from nearvote.text.clean import TEXT_VERSION
+
 Tokens = npt.NDArray[np.int32]  # (n,) token ids of one text or window, without the model's special tokens
 Matrix = npt.NDArray[np.float32]  # (n, dimension), rows of length 1
 
@@ -22,6 +24,7 @@ class EncoderSpec:
         dimension: Length of a vector.
         pooling: How token vectors become one.
         max_tokens: Longest input in tokens, special tokens included.
+        fingerprint: Hash of all of the model's files that decide a vector: weights, tokenizer, configuration.
         engine: What computes it; not part of its identity.
     """
 
@@ -30,17 +33,18 @@ class EncoderSpec:
     dimension: int
     pooling: str
     max_tokens: int
+    fingerprint: str
     engine: str
 
     @property
     def key(self) -> str:
         """16 hexadecimal digits, equal for specs whose vectors may be compared."""
-        identity = f"{self.revision}|{self.dimension}|{self.pooling}|{self.max_tokens}"
+        identity = f"{self.fingerprint}|{self.dimension}|{self.pooling}|{self.max_tokens}|text {TEXT_VERSION}"
         return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
 class Encoder(Protocol):
-    """Turns texts into vectors. Its methods are called from one thread at a time each, and block."""
+    """Turns texts into vectors. Its methods block; `tokenize` may be called from several threads at a time."""
 
     @property
     def spec(self) -> EncoderSpec:

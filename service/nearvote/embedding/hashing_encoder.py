@@ -29,6 +29,7 @@ class HashingEncoder:
             dimension=_DIMENSION,
             pooling="mean",
             max_tokens=_MAX_TOKENS,
+            fingerprint="1",
             engine="hashing",
         )
         self.window_tokens = _MAX_TOKENS

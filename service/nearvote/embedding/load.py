@@ -9,12 +9,12 @@ from nearvote.embedding.encoder import Encoder
 from nearvote.embedding.hashing_encoder import HashingEncoder
 from nearvote.embedding.models import ModelFiles, find_model
 from nearvote.embedding.onnx_encoder import OnnxEncoder, usable_cores
-from nearvote.errors import ModelNotFound
+from nearvote.errors import InvalidSetting, ModelNotFound
 
 Device = Literal["auto", "cpu", "cuda"]
 
 # Goes up when the graph or the files of an export change, so that older ones are made anew.
-_EXPORT_FORMAT = 1
+_EXPORT_FORMAT = 2
 
 _log = structlog.get_logger(__name__)
 
@@ -33,14 +33,18 @@ def load_encoder(model: str, revision: str | None, device: Device, cache_dir: Pa
         The encoder, checked against the original on probe texts.
 
     Raises:
-        ModelNotFound: The model is not at hand, or what it takes to load it is not installed.
+        ModelNotFound: The model is not at hand, can't be loaded, or what it takes to load it is not installed.
+        InvalidSetting: CUDA is asked for and there is none.
         WeightsMismatch: The packaged model's weights are not those that they should be.
     """
     if model == "hashing":
         return HashingEncoder()
     files = find_model(model, revision)
     folder = cache_dir / "models" / f"{files.fingerprint}-{_EXPORT_FORMAT}"
-    if device == "cuda" or (device == "auto" and _has_cuda()):
+    cuda = device != "cpu" and _has_cuda()
+    if device == "cuda" and not cuda:
+        raise InvalidSetting("there is no CUDA device here, or torch is not a CUDA build: use `cpu`", field="device")
+    if cuda:
         return _load_torch(files, "cuda", folder)
     threads = threads or usable_cores()
     if (folder / "export.json").is_file():
@@ -68,7 +72,10 @@ def _load_torch(files: ModelFiles, device: str, folder: Path) -> Encoder:
         from nearvote.embedding.torch_encoder import TorchEncoder  # noqa: PLC0415 - imports torch
     except ImportError as error:
         raise ModelNotFound(f"this takes more packages: pip install 'nearvote[models]' ({error})") from error
-    return TorchEncoder(files, device, folder)
+    try:
+        return TorchEncoder(files, device, folder)
+    except Exception as error:
+        raise ModelNotFound(f"{files.folder} can't be loaded as a sentence-transformers model: {error}") from error
 
 
 def _has_cuda() -> bool:

@@ -54,6 +54,7 @@ def export(files: ModelFiles, folder: Path) -> None:
             dimension=probes.shape[1],
             pooling=pooling_of(model),
             max_tokens=model.max_seq_length or DEFAULT_MAX_TOKENS,
+            fingerprint=files.fingerprint,
             engine="",
         )
         described = asdict(spec)
@@ -62,9 +63,12 @@ def export(files: ModelFiles, folder: Path) -> None:
         np.save(draft / "probes.npy", probes)
         _write_graph(model, draft / "model.onnx")
         OnnxEncoder(draft, threads=1)  # the check
-        if folder.exists():
-            shutil.rmtree(folder)
-        draft.rename(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            draft.rename(folder)
+        except OSError:
+            if not (folder / "export.json").is_file():  # else another process was faster, with the same result
+                raise
 
 
 def _write_graph(model: SentenceTransformer, path: Path) -> None:

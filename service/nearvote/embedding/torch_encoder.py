@@ -33,6 +33,7 @@ class TorchEncoder:
             dimension=probe.shape[1],
             pooling=pooling_of(self._model),
             max_tokens=self._model.max_seq_length or DEFAULT_MAX_TOKENS,
+            fingerprint=files.fingerprint,
             engine=f"torch-{device}",
         )
         self.window_tokens = self.spec.max_tokens - self._tokenizer.special_tokens

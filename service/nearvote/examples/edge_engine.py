@@ -14,13 +14,12 @@ from typing import Literal, TypeVar
 
 import qdrant_edge as edge
 
-from nearvote.errors import StoreLocked, StoreUnavailable
+from nearvote.errors import InvalidSetting, StoreLocked, StoreUnavailable
 from nearvote.examples.engine import Found, Match, NearestQuery, Payload, Point, Schema
 
 _T = TypeVar("_T")
 
-# Points written, and queries run, before others get their turn: a few milliseconds of work.
-_WRITE_PART = 64
+# Queries run before others get their turn: a few milliseconds of work.
 _QUERY_PART = 16
 
 
@@ -32,21 +31,28 @@ class EdgeEngine:
 
     Raises:
         StoreLocked: Another process has the folder open.
+        InvalidSetting: It can't be written to.
+        StoreUnavailable: What is in it can't be opened.
     """
 
     kind: Literal["edge", "server"] = "edge"
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._lock: int | None = _lock(folder)
-        self._folder = folder / "collections"
-        self._folder.mkdir(exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock: int | None = _lock(folder)
+            self._folder = folder / "collections"
+            self._folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise InvalidSetting(
+                f"{folder} can't be written to ({error.strerror}): name another with --data-dir", field="data_dir"
+            ) from error
         self._shards: dict[str, edge.EdgeShard] = {}
         try:
             for path in sorted(self._folder.iterdir()):
-                if path.suffix == ".new":  # a creation that was cut short
+                if path.suffix in {".new", ".dropped"}:  # a creation or a deletion that was cut short
                     shutil.rmtree(path)
-                else:
+                elif path.is_dir():
                     self._shards[path.name] = edge.EdgeShard.load(str(path))
         except BaseException as error:
             self._close()
@@ -90,23 +96,22 @@ class EdgeEngine:
         shard = self._shards.pop(name, None)
         if shard is not None:
             _call(shard.close)
-            shutil.rmtree(self._folder / name)
+            # Renamed first: what a crash leaves of it is known as rubbish at the next start.
+            dropped = (self._folder / name).rename(self._folder / f"{name}.dropped")
+            shutil.rmtree(dropped)
 
     async def upsert(self, collection: str, points: Sequence[Point]) -> None:
         """Adds points, replacing those of the same id."""
-        shard = self._shards[collection]
-        for start in range(0, len(points), _WRITE_PART):
-            part = [
-                edge.Point(point.id, dict(point.vectors), point.payload)
-                for point in points[start : start + _WRITE_PART]
-            ]
-            _call(shard.update, edge.UpdateOperation.upsert_points(part))
+        if points:
+            batch = [edge.Point(point.id, dict(point.vectors), point.payload) for point in points]
+            _call(self._shards[collection].update, edge.UpdateOperation.upsert_points(batch))
             await asyncio.sleep(0)
 
     async def set_payload(self, collection: str, match: Match, payload: Payload) -> None:
         """Sets payload fields of all points that match."""
         operation = edge.UpdateOperation.set_payload_by_filter(_filter(match), payload)
         _call(self._shards[collection].update, operation)
+        await asyncio.sleep(0)
 
     async def delete(self, collection: str, match: Match) -> None:
         """Deletes all points that match."""

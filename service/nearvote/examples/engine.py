@@ -72,7 +72,7 @@ class Engine(Protocol):
         ...
 
     async def upsert(self, collection: str, points: Sequence[Point]) -> None:
-        """Adds points, replacing those of the same id."""
+        """Adds points, replacing those of the same id: all of them or none."""
         ...
 
     async def set_payload(self, collection: str, match: Match, payload: Payload) -> None:

@@ -26,6 +26,9 @@ _SPACE = ("space", "", "active")  # kind, tenant and name of the document that n
 _SEARCHED_FIELDS = ("example_id", "labels", "weight", "source")
 _MAX_FACETS = 10_000
 _SCROLL_PAGE = 1_000
+# How much further than asked a search looks, for examples of many windows or many of equal nearness.
+_MOST_TIMES = 64
+_POINTS_A_WRITE = 64
 
 
 class QdrantStore:
@@ -48,7 +51,7 @@ class QdrantStore:
     async def search(self, queries: Sequence[SearchQuery], *, with_text: bool = False) -> list[list[Neighbor]]:
         """The examples nearest to each query, nearest first, each example once."""
         results: list[list[Neighbor]] = [[] for _ in queries]
-        limits = [query.limit for query in queries]
+        limits = [query.limit + 1 for query in queries]  # one more tells whether there is a tie at the end
         pending = list(range(len(queries)))
         while pending:
             found = await self._engine.nearest(
@@ -56,9 +59,12 @@ class QdrantStore:
             )
             again = []
             for i, points in zip(pending, found, strict=True):
-                results[i] = _neighbors(points, queries[i])
-                # Windows of one example crowded others out: look further.
-                if len(results[i]) < queries[i].limit and len(points) == limits[i]:
+                limit = queries[i].limit
+                neighbors = _neighbors(points, queries[i])
+                results[i] = neighbors[:limit]
+                there_are_more = len(points) == limits[i] and limits[i] < _MOST_TIMES * limit
+                # Windows of one example crowded others out, or equally near ones were left behind: look further.
+                if there_are_more and (len(neighbors) <= limit or _end_is_tied(neighbors, limit)):
                     limits[i] *= 2
                     again.append(i)
             pending = again
@@ -94,7 +100,7 @@ class QdrantStore:
 
     async def put(self, examples: Sequence[EmbeddedExample]) -> None:
         """Adds examples, replacing those of the same id, which have as many windows as before."""
-        points = []
+        points: list[Point] = []
         for embedded in examples:
             example = embedded.example
             # The first window last: by its point an example is known, so one that was cut short is written anew.
@@ -109,6 +115,9 @@ class QdrantStore:
                 if window == 0:
                     payload["text"] = example.text
                 points.append(Point(point_id(example.id, window), payload, {View.MEANING.value: vector}))
+            if len(points) >= _POINTS_A_WRITE:  # only between examples: one write is made whole or not at all
+                await self._engine.upsert(self._collection, points)
+                points = []
         await self._engine.upsert(self._collection, points)
 
     async def annotate(self, examples: Sequence[Example]) -> None:
@@ -296,4 +305,9 @@ def _neighbors(points: Sequence[Found], query: SearchQuery) -> list[Neighbor]:
                 source=payload["source"],
             ),
         )
-    return nearest_first(list(nearest.values()))[: query.limit]
+    return nearest_first(list(nearest.values()))
+
+
+def _end_is_tied(neighbors: Sequence[Neighbor], limit: int) -> bool:
+    """Whether the last that was found is as near as the last that is kept, so that further ones may be, too."""
+    return neighbors[-1].similarity == neighbors[limit - 1].similarity

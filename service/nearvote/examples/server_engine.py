@@ -5,6 +5,7 @@ from typing import Literal, TypeVar
 
 import grpc
 from qdrant_client import AsyncQdrantClient, models
+from qdrant_client.common.client_exceptions import QdrantException
 from qdrant_client.http.exceptions import ApiException
 
 from nearvote.errors import StoreUnavailable
@@ -142,7 +143,7 @@ class ServerEngine:
 async def _answer(call: Awaitable[_T]) -> _T:
     try:
         return await call
-    except (grpc.RpcError, ApiException, OSError, TimeoutError) as error:
+    except (grpc.RpcError, ApiException, QdrantException, OSError, TimeoutError) as error:
         raise StoreUnavailable("the Qdrant server did not answer; the cause is in the service's log") from error
 
 

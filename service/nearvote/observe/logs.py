@@ -2,11 +2,23 @@
 
 import logging
 import sys
+from traceback import extract_tb
 from typing import Literal
 
 import structlog
 
 LogFormat = Literal["auto", "json", "console"]
+
+
+def _name_the_error(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """An exception as its type and the lines of code it went through: its message and variables may hold texts."""
+    error = event.pop("exc_info", None)
+    if error is True:
+        error = sys.exc_info()[1]
+    if isinstance(error, BaseException):
+        event["error"] = type(error).__name__
+        event["trace"] = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in extract_tb(error.__traceback__)]
+    return event
 
 
 def configure_logs(level: str, log_format: LogFormat) -> None:
@@ -17,18 +29,16 @@ def configure_logs(level: str, log_format: LogFormat) -> None:
         log_format: `json`, `console`, or `auto` for the latter at a terminal.
     """
     console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
-    renderers: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer()]
-        if console
-        # Traces name code, not values: no local variables, which may hold texts.
-        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    renderer: structlog.typing.Processor = (
+        structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
     )
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *renderers,
+            _name_the_error,
+            renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),

@@ -1,5 +1,6 @@
 """Metrics for Prometheus. Every label value comes from a bounded set; none comes from a message."""
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 
@@ -77,12 +78,13 @@ class Metrics:
         )
         self._batch_tokens = Histogram(
             "nearvote_encoder_batch_padded_tokens",
-            "Tokens in a batch, with what fills it up.",
+            "Tokens in a batch, with what fills it up, without the special ones.",
             buckets=_TOKENS,
             registry=registry,
         )
         self._build = Info("nearvote_build", "What is running.", registry=registry)
         self._task_labels: set[tuple[str, str]] = set()
+        self._counted: set[tuple[str, str]] = set()
         for stage in fields(StageTimings):
             self._stages.labels(stage.name)
 
@@ -131,10 +133,15 @@ class Metrics:
 
     def examples(self, sizes: dict[str, ClassSizes]) -> None:
         """How many examples there are, by task."""
-        self._examples.clear()
+        counts: dict[tuple[str, str], int] = defaultdict(int)
         for task, size in sizes.items():
             for label, count in size.by_label.items():
-                self._examples.labels(*self._bounded(task, label)).set(count)
+                counts[self._bounded(task, label)] += count
+        for gone in self._counted - counts.keys():
+            self._examples.remove(*gone)
+        for pair, count in counts.items():
+            self._examples.labels(*pair).set(count)
+        self._counted = set(counts)
 
     def _bounded(self, task: str, label: str) -> tuple[str, str]:
         pair = (task, label)

@@ -7,5 +7,3 @@ if TYPE_CHECKING:
 
 # Quoted: the class takes no parameters while the program runs, only in its stubs.
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
-
-DEFAULT_TENANT = "default"

@@ -4,17 +4,16 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-import grpc
 import structlog
 
 from nearvote.classify import Classifies
 from nearvote.errors import InvalidField, NearvoteError
 from nearvote.limits import Limits
 from nearvote.rpc import wire
-from nearvote.rpc.caller import DEFAULT_TENANT, Context
-from nearvote.rpc.status import error_to_wire
+from nearvote.rpc.caller import Context
+from nearvote.rpc.status import error_to_wire, internal_to_wire, log_cause
+from nearvote.tasks.task import DEFAULT_TENANT
 from nearvote.v1 import classification_service_pb2 as pb
-from nearvote.v1 import error_pb2
 from nearvote.v1.classification_service_pb2_grpc import ClassificationServiceServicer
 
 _log = structlog.get_logger(__name__)
@@ -68,7 +67,10 @@ class ClassificationServicer(ClassificationServiceServicer):
             while (response := await answers.get()) is not None:
                 yield response
                 slots.release()  # once it is sent: a caller that does not read is not answered without end
-            await reader
+            try:
+                await reader
+            except ExceptionGroup as group:  # the one thing that can fail in it is reading the requests
+                raise group.exceptions[0] from None
         finally:
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
@@ -80,15 +82,11 @@ class ClassificationServicer(ClassificationServiceServicer):
             classification = await self._classify_one(request)
             return pb.StreamClassifyResponse(correlation_id=id_, classification=classification)
         except NearvoteError as error:
+            log_cause(error, "StreamClassify")
             return pb.StreamClassifyResponse(correlation_id=id_, error=error_to_wire(_for_one(error)))
         except Exception:  # noqa: BLE001 - one item's fault must not end the others
             _log.exception("internal_error", method="StreamClassify")
-            internal = error_pb2.Error(
-                code=grpc.StatusCode.INTERNAL.value[0],
-                reason="INTERNAL",
-                message="internal error; see the service's log",
-            )
-            return pb.StreamClassifyResponse(correlation_id=id_, error=internal)
+            return pb.StreamClassifyResponse(correlation_id=id_, error=internal_to_wire())
 
     async def _classify_one(self, request: pb.ClassifyRequest | pb.StreamClassifyRequest) -> Any:
         (classified,) = await self._classifier.classify(

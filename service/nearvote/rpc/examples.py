@@ -5,9 +5,10 @@ from collections.abc import AsyncIterator
 from nearvote.curate import Curator
 from nearvote.errors import NearvoteError
 from nearvote.rpc import wire
-from nearvote.rpc.caller import DEFAULT_TENANT, Context
+from nearvote.rpc.caller import Context
 from nearvote.rpc.pages import page_start, page_token
 from nearvote.rpc.status import error_to_wire
+from nearvote.tasks.task import DEFAULT_TENANT
 from nearvote.v1 import example_service_pb2 as pb
 from nearvote.v1.example_service_pb2_grpc import ExampleServiceServicer
 

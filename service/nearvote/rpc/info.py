@@ -3,8 +3,9 @@
 from nearvote.embedding.encoder import EncoderSpec
 from nearvote.limits import Limits
 from nearvote.rpc import wire
-from nearvote.rpc.caller import DEFAULT_TENANT, Context
+from nearvote.rpc.caller import Context
 from nearvote.tasks.registry import TaskRegistry
+from nearvote.tasks.task import DEFAULT_TENANT
 from nearvote.v1 import info_service_pb2 as pb
 from nearvote.v1.info_service_pb2_grpc import InfoServiceServicer
 from nearvote.version import VERSION
@@ -43,6 +44,7 @@ class InfoServicer(InfoServiceServicer):
                 pooling=spec.pooling,
                 max_tokens=spec.max_tokens,
                 engine=spec.engine,
+                key=spec.key,
             ),
             limits=wire.limits_to_wire(self._limits),
             store=self._store_kind,

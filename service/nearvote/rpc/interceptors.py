@@ -1,15 +1,18 @@
 """What happens to every call: errors become statuses, and calls are counted."""
 
+import asyncio
+import contextlib
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Any, Protocol, TypeAlias
 
 import grpc
 import structlog
+from google.protobuf.message import DecodeError
 
-from nearvote.errors import NearvoteError, StoreUnavailable
+from nearvote.errors import InvalidField, NearvoteError
 from nearvote.rpc.caller import Context
-from nearvote.rpc.status import code_of, status_of
+from nearvote.rpc.status import INTERNAL, INTERNAL_MESSAGE, code_of, log_cause, status_of
 
 _log = structlog.get_logger(__name__)
 
@@ -60,8 +63,41 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
         behavior = getattr(handler, f"{_arity(handler.request_streaming)}_{_arity(handler.response_streaming)}")
         # A streaming method may also be a coroutine that writes to its context, as that of the health service is.
         wrapped = call.stream(behavior) if inspect.isasyncgenfunction(behavior) else call.unary(behavior)
-        result: Handler = make(wrapped, handler.request_deserializer, handler.response_serializer)
+        result: Handler = make(wrapped, _lenient(handler.request_deserializer), handler.response_serializer)
         return result
+
+
+class _Malformed:
+    """Stands for a request that could not be read, so that it is refused like any other bad one."""
+
+
+def _lenient(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
+    if deserialize is None:
+        return None
+
+    def read(message: bytes) -> Any:
+        try:
+            return deserialize(message)
+        except DecodeError:
+            return _Malformed()
+
+    return read
+
+
+def _checked(request: Any) -> Any:
+    if isinstance(request, _Malformed):
+        raise InvalidField("the request is not of the contract, or a text in it is not UTF-8")
+    return request
+
+
+async def _each_checked(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async for request in requests:
+        yield _checked(request)
+
+
+def _received(request: Any) -> Any:
+    """The request or requests of a call, malformed ones refused."""
+    return _each_checked(request) if hasattr(request, "__aiter__") else _checked(request)
 
 
 def _arity(streaming: bool) -> str:  # noqa: FBT001 - gRPC's own flag
@@ -79,25 +115,34 @@ class _Call:
     def unary(self, behavior: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         async def wrapped(request: Any, context: Context) -> Any:
             began = self._start()
+            cut_off = False
             try:
-                return await behavior(request, context)
+                return await behavior(_received(request), context)
+            except asyncio.CancelledError:
+                cut_off = True
+                raise
             except Exception as error:  # noqa: BLE001
                 await self._abort(error, context)
             finally:
-                self._finish(began, context)
+                self._finish(began, context, cut_off=cut_off)
 
         return wrapped
 
-    def stream(self, behavior: Callable[..., AsyncIterator[Any]]) -> Callable[..., AsyncIterator[Any]]:
+    def stream(self, behavior: Callable[..., AsyncGenerator[Any]]) -> Callable[..., AsyncIterator[Any]]:
         async def wrapped(request: Any, context: Context) -> AsyncIterator[Any]:
             began = self._start()
+            cut_off = False
             try:
-                async for response in behavior(request, context):
-                    yield response
+                async with contextlib.aclosing(behavior(_received(request), context)) as responses:
+                    async for response in responses:
+                        yield response
+            except (asyncio.CancelledError, GeneratorExit):
+                cut_off = True
+                raise
             except Exception as error:  # noqa: BLE001
                 await self._abort(error, context)
             finally:
-                self._finish(began, context)
+                self._finish(began, context, cut_off=cut_off)
 
         return wrapped
 
@@ -105,27 +150,27 @@ class _Call:
         self._observer.started(*self._names)
         return self._clock()
 
-    def _finish(self, began: float, context: Context) -> None:
-        code = _code_name(context)
+    def _finish(self, began: float, context: Context, *, cut_off: bool) -> None:
+        code = _code_name(context, cut_off=cut_off)
         self._observer.handled(*self._names, code, self._clock() - began)
 
     async def _abort(self, error: Exception, context: Context) -> None:
         if isinstance(error, grpc.aio.AbortError):  # a servicer has set the status itself
             raise error
         if isinstance(error, NearvoteError):
-            if isinstance(error, StoreUnavailable):
-                _log.error("store_unavailable", method=self._names[2], cause=repr(error.__cause__))
+            log_cause(error, self._names[2])
             status = status_of(error)
             context.set_code(code_of(error))
             await context.abort_with_status(status)
         _log.error("internal_error", method=self._names[2], exc_info=error)
-        context.set_code(grpc.StatusCode.INTERNAL)
-        await context.abort(grpc.StatusCode.INTERNAL, "internal error; its cause is in the service's log")
+        context.set_code(INTERNAL)
+        await context.abort(INTERNAL, INTERNAL_MESSAGE)
 
 
-def _code_name(context: Context) -> str:
-    if context.cancelled():
-        return "Canceled"
+def _code_name(context: Context, *, cut_off: bool) -> str:
+    if cut_off or context.cancelled():
+        remaining = context.time_remaining()
+        return "Canceled" if remaining is None or remaining > 0 else "DeadlineExceeded"
     code = context.code()
     status = code or grpc.StatusCode.OK
     if isinstance(status, int):

@@ -7,6 +7,8 @@ import json
 
 from nearvote.errors import InvalidPageToken
 
+_MAX_TOKEN = 512  # ours are shorter
+
 
 def page_token(query: tuple[str, ...], start: str | None) -> str:
     """The token of the page that begins at `start`; empty when there is none."""
@@ -24,7 +26,7 @@ def page_start(query: tuple[str, ...], token: str) -> str | None:
     if not token:
         return None
     try:
-        digest, start = json.loads(base64.urlsafe_b64decode(token.encode()))
+        digest, start = json.loads(base64.urlsafe_b64decode(token[:_MAX_TOKEN].encode()))
     except (ValueError, TypeError, binascii.Error):
         digest, start = None, None
     if digest != _digest(query) or not isinstance(start, str):

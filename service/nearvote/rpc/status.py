@@ -1,6 +1,7 @@
 """Which gRPC status each error becomes. The only place that knows."""
 
 import grpc
+import structlog
 from google.protobuf.any_pb2 import Any
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
@@ -9,6 +10,15 @@ from nearvote import errors
 from nearvote.v1 import error_pb2
 
 DOMAIN = "nearvote"
+
+INTERNAL = grpc.StatusCode.INTERNAL
+INTERNAL_MESSAGE = "internal error; its cause is in the service's log"
+
+# A status travels in HTTP/2 headers, 8 KiB of them as a rule, and a message stands in it three times.
+_MAX_MESSAGE = 400
+_MAX_FIELD = 100
+
+_log = structlog.get_logger(__name__)
 
 # By class; a class that is not here has the code of its base.
 _CODES: dict[type[errors.NearvoteError], grpc.StatusCode] = {
@@ -32,20 +42,34 @@ def code_of(error: errors.NearvoteError) -> grpc.StatusCode:
 
 def status_of(error: errors.NearvoteError) -> grpc.Status:
     """A status with `google.rpc.ErrorInfo` and, where a field is at fault, `google.rpc.BadRequest`."""
+    text, field = _cut(error.message, _MAX_MESSAGE), _cut(error.field, _MAX_FIELD)
     details = [_packed(error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN))]
-    if error.field:
-        violation = error_details_pb2.BadRequest.FieldViolation(
-            field=error.field, description=error.message, reason=error.reason
-        )
+    if field:
+        violation = error_details_pb2.BadRequest.FieldViolation(field=field, description=text, reason=error.reason)
         details.append(_packed(error_details_pb2.BadRequest(field_violations=[violation])))
     code = code_of(error)
-    message = f"{error.field}: {error.message}" if error.field else error.message
+    message = f"{field}: {text}" if field else text
     return rpc_status.to_status(status_pb2.Status(code=code.value[0], message=message, details=details))
 
 
 def error_to_wire(error: errors.NearvoteError) -> error_pb2.Error:
     """An error that concerns one item of a stream."""
     return error_pb2.Error(code=code_of(error).value[0], reason=error.reason, message=error.message, field=error.field)
+
+
+def internal_to_wire() -> error_pb2.Error:
+    """The error of one item whose cause is ours, and in the log."""
+    return error_pb2.Error(code=INTERNAL.value[0], reason="INTERNAL", message=INTERNAL_MESSAGE)
+
+
+def log_cause(error: errors.NearvoteError, method: str) -> None:
+    """Writes what a driver said to the log, which is where the message of a store's failure points."""
+    if isinstance(error, errors.StoreUnavailable):
+        _log.error("store_unavailable", method=method, cause=repr(error.__cause__))
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 1] + "…"
 
 
 def _packed(message: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest) -> Any:

@@ -5,10 +5,10 @@ from dataclasses import replace
 from nearvote.curate import MAX_PAGE
 from nearvote.errors import InvalidField
 from nearvote.rpc import wire
-from nearvote.rpc.caller import DEFAULT_TENANT, Context
+from nearvote.rpc.caller import Context
 from nearvote.rpc.pages import page_start, page_token
 from nearvote.tasks.registry import TaskRegistry
-from nearvote.tasks.task import Task
+from nearvote.tasks.task import DEFAULT_TENANT, Task
 from nearvote.v1 import task_service_pb2 as pb
 from nearvote.v1.task_service_pb2_grpc import TaskServiceServicer
 

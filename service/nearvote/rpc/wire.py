@@ -74,6 +74,7 @@ def classification_to_wire(classification: Classification) -> prediction_pb2.Cla
         predictions=[_prediction_to_wire(prediction) for prediction in classification.predictions],
         window_count=classification.window_count,
         encoder_revision=classification.encoder_revision,
+        encoder_key=classification.encoder_key,
         timings=prediction_pb2.StageTimings(
             clean_seconds=timings.clean,
             queue_seconds=timings.queue,
@@ -91,6 +92,7 @@ def classification_from_wire(message: prediction_pb2.Classification) -> Classifi
         predictions=tuple(_prediction_from_wire(prediction) for prediction in message.predictions),
         window_count=message.window_count,
         encoder_revision=message.encoder_revision,
+        encoder_key=message.encoder_key,
         timings=StageTimings(
             clean=timings.clean_seconds,
             queue=timings.queue_seconds,

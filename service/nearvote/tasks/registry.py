@@ -1,6 +1,8 @@
 """The tasks of each tenant, kept as documents in the store, so that any number of replicas see the same."""
 
+import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -8,7 +10,7 @@ from typing import Any, Protocol
 from nearvote.errors import InvalidTask, LabelInUse, LimitReached, TaskChanged, TaskExists, TaskNotEmpty, TaskNotFound
 from nearvote.limits import Limits
 from nearvote.tasks.document import task_from_document, task_to_document
-from nearvote.tasks.task import Task
+from nearvote.tasks.task import Task, some_of
 from nearvote.voting.ballot import ClassSizes
 
 # How old a replica's view of the tasks may be. Its own changes it sees at once.
@@ -73,7 +75,15 @@ class TaskRegistry:
         self._now_us = now_us
         self._monotonic = monotonic
         self._snapshots: dict[str, _Snapshot] = {}
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._changes: dict[str, int] = {}  # how often this process has changed something, by tenant
+
+    def changing(self, tenant: str) -> asyncio.Lock:
+        """Held while tasks or examples of a tenant are changed: what was checked still holds when it is written.
+
+        It binds this process; replicas on one server are told apart by versions alone (DECISIONS 16).
+        """
+        return self._locks[tenant]
 
     async def list_all(self, tenant: str) -> list[Task]:
         """The tenant's tasks, by name."""
@@ -88,7 +98,7 @@ class TaskRegistry:
         tasks = (await self._snapshot(tenant)).tasks
         task = tasks.get(name)
         if task is None:
-            known = ", ".join(sorted(tasks)) or "none yet"
+            known = some_of(sorted(tasks)) or "none yet"
             raise TaskNotFound(
                 f"there is no such task; create it with `nearvote tasks create`, or use one of: {known}", field="task"
             )
@@ -103,15 +113,16 @@ class TaskRegistry:
             LimitReached: There are as many tasks as the service takes.
         """
         task.check(max_labels=self._limits.max_labels, max_k=self._limits.max_k)
-        tasks = (await self._fresh(tenant)).tasks
-        if task.name in tasks:
-            raise TaskExists(
-                f"there is a task '{task.name}' already; change it with `nearvote tasks update`", field="name"
-            )
-        if len(tasks) >= self._limits.max_tasks:
-            raise LimitReached(f"there are {len(tasks)} tasks already, as many as the service takes; delete one")
-        now = self._now_us()
-        return await self._save(tenant, replace(task, policy_version=1, created_us=now, updated_us=now))
+        async with self.changing(tenant):
+            tasks = (await self._fresh(tenant)).tasks
+            if task.name in tasks:
+                raise TaskExists(
+                    f"there is a task '{task.name}' already; change it with `nearvote tasks update`", field="name"
+                )
+            if len(tasks) >= self._limits.max_tasks:
+                raise LimitReached(f"there are {len(tasks)} tasks already, as many as the service takes; delete one")
+            now = self._now_us()
+            return await self._save(tenant, replace(task, policy_version=1, created_us=now, updated_us=now))
 
     async def update(self, tenant: str, changed: Task, *, expected_version: int = 0) -> Task:
         """Stores a changed task.
@@ -127,33 +138,34 @@ class TaskRegistry:
             TaskChanged: The stored version is another one.
             LabelInUse: A label that has examples would go.
         """
-        stored = (await self._fresh(tenant)).tasks.get(changed.name)
-        if stored is None:
-            return await self.get(tenant, changed.name)  # raises
-        if expected_version not in (0, stored.policy_version):
-            raise TaskChanged(
-                f"task '{changed.name}' is at version {stored.policy_version}, not {expected_version}: read it again",
-                field="policy_version",
-            )
-        changed.check(max_labels=self._limits.max_labels, max_k=self._limits.max_k)
-        if changed.multi_label != stored.multi_label:
-            raise InvalidTask("a task stays single-label or multi-label: create another", field="multi_label")
-        sizes = await self._store.class_sizes(tenant, changed.name)
-        for label in set(stored.label_names) - set(changed.label_names):
-            if sizes.by_label.get(label):
-                raise LabelInUse(
-                    f"label '{label}' has {sizes.by_label[label]} examples: delete or relabel them first",
-                    field="labels",
+        async with self.changing(tenant):
+            stored = (await self._fresh(tenant)).tasks.get(changed.name)
+            if stored is None:
+                return await self.get(tenant, changed.name)  # raises
+            if expected_version not in (0, stored.policy_version):
+                raise TaskChanged(
+                    f"the task is at version {stored.policy_version}, not {expected_version}: read it again",
+                    field="policy_version",
                 )
-        return await self._save(
-            tenant,
-            replace(
-                changed,
-                policy_version=stored.policy_version + 1,
-                created_us=stored.created_us,
-                updated_us=self._now_us(),
-            ),
-        )
+            changed.check(max_labels=self._limits.max_labels, max_k=self._limits.max_k)
+            if changed.multi_label != stored.multi_label:
+                raise InvalidTask("a task stays single-label or multi-label: create another", field="multi_label")
+            sizes = await self._store.class_sizes(tenant, changed.name)
+            for label in set(stored.label_names) - set(changed.label_names):
+                if sizes.by_label.get(label):
+                    raise LabelInUse(
+                        f"label '{label}' has {sizes.by_label[label]} examples: delete or relabel them first",
+                        field="labels",
+                    )
+            return await self._save(
+                tenant,
+                replace(
+                    changed,
+                    policy_version=stored.policy_version + 1,
+                    created_us=stored.created_us,
+                    updated_us=self._now_us(),
+                ),
+            )
 
     async def delete(self, tenant: str, name: str, *, force: bool) -> int:
         """Deletes a task.
@@ -170,16 +182,17 @@ class TaskRegistry:
             TaskNotFound: There is none of this name.
             TaskNotEmpty: It has examples, and `force` is not set.
         """
-        await self._fresh(tenant)
-        await self.get(tenant, name)
-        count = (await self._store.class_sizes(tenant, name)).total
-        if count and not force:
-            raise TaskNotEmpty(f"task '{name}' has {count} examples; delete them with it by force", field="force")
-        # The task first: cut short in between, its examples are out of sight, and go when it is made and deleted again.
-        await self._store.delete_document(_TASKS, tenant, name)
-        await self._store.delete_document(_VERSIONS, tenant, name)
-        self._forget(tenant)
-        return await self._store.delete_task(tenant, name)
+        async with self.changing(tenant):
+            await self._fresh(tenant)
+            await self.get(tenant, name)
+            count = (await self._store.class_sizes(tenant, name)).total
+            if count and not force:
+                raise TaskNotEmpty(f"task '{name}' has {count} examples; delete them with it by force", field="force")
+            # The task first: cut short in between, its examples are out of sight, and go with the next deletion.
+            await self._store.delete_document(_TASKS, tenant, name)
+            await self._store.delete_document(_VERSIONS, tenant, name)
+            self._forget(tenant)
+            return await self._store.delete_task(tenant, name)
 
     async def examples_version(self, tenant: str, name: str) -> int:
         """Time of the last change to a task's examples, in microseconds since 1970-01-01 UTC; 0 before the first."""

@@ -12,6 +12,8 @@ _LABEL_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _MAX_DESCRIPTION_BYTES = 1024
 _MAX_TEMPERATURE = 10.0
 
+DEFAULT_TENANT = "default"  # whose everything is while keys name no tenant
+
 
 @dataclass(frozen=True, slots=True)
 class Label:
@@ -138,7 +140,7 @@ class Task:
             if label not in known:
                 raise UnknownLabel(
                     f"task '{self.name}' has no such label; add it with `nearvote tasks update {self.name} "
-                    f"--add-label NAME`, or use one of: {_some(known)}",
+                    f"--add-label NAME`, or use one of: {some_of(known)}",
                     field=f"labels[{i}]",
                 )
         if not labels:
@@ -154,7 +156,8 @@ class Task:
 _SHOWN_LABELS = 20  # of a thousand labels a message names the first few
 
 
-def _some(names: Sequence[str]) -> str:
+def some_of(names: Sequence[str]) -> str:
+    """The first few of many names, for a message."""
     more = len(names) - _SHOWN_LABELS
     return ", ".join(names[:_SHOWN_LABELS]) + (f", and {more} more" if more > 0 else "")
 
@@ -166,7 +169,7 @@ def _check(right: bool, field_path: str, remedy: str) -> None:  # noqa: FBT001 -
 
 def _check_description(description: str, field_path: str) -> None:
     _check(
-        len(description.encode()) <= _MAX_DESCRIPTION_BYTES,
+        len(description.encode(errors="replace")) <= _MAX_DESCRIPTION_BYTES,
         field_path,
         f"a description has at most {_MAX_DESCRIPTION_BYTES} bytes",
     )

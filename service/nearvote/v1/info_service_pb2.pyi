@@ -47,6 +47,7 @@ class EncoderSpec(_message.Message):
     POOLING_FIELD_NUMBER: _builtins.int
     MAX_TOKENS_FIELD_NUMBER: _builtins.int
     ENGINE_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Its name: a hub id, a folder's name, or `hashing`."""
     revision: _builtins.str
@@ -59,6 +60,10 @@ class EncoderSpec(_message.Message):
     """Longest input in tokens. Longer texts are cut into windows of this size."""
     engine: _builtins.str
     """What computes it: `onnx-cpu`, `torch-cuda` and so on. Not part of the spec's identity."""
+    key: _builtins.str
+    """Equal for specs whose vectors may be compared: of weights, tokenizer, configuration, dimension, pooling, input and
+    the way in which texts are cleaned. 16 hexadecimal digits.
+    """
     def __init__(
         self,
         *,
@@ -68,10 +73,11 @@ class EncoderSpec(_message.Message):
         pooling: _builtins.str = ...,
         max_tokens: _builtins.int = ...,
         engine: _builtins.str = ...,
+        key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dimension", b"dimension", "engine", b"engine", "max_tokens", b"max_tokens", "model", b"model", "pooling", b"pooling", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dimension", b"dimension", "engine", b"engine", "key", b"key", "max_tokens", b"max_tokens", "model", b"model", "pooling", b"pooling", "revision", b"revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

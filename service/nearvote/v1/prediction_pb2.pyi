@@ -304,7 +304,7 @@ class StageTimings(_message.Message):
     queue_seconds: _builtins.float
     """Waiting for the encoder, in seconds."""
     embed_seconds: _builtins.float
-    """In the encoder, in seconds."""
+    """From the start of its first window in the encoder to the end of its last, in seconds."""
     search_seconds: _builtins.float
     """In the store, in seconds."""
     vote_seconds: _builtins.float
@@ -336,10 +336,13 @@ class Classification(_message.Message):
     WINDOW_COUNT_FIELD_NUMBER: _builtins.int
     ENCODER_REVISION_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
+    ENCODER_KEY_FIELD_NUMBER: _builtins.int
     window_count: _builtins.int
     """How many windows the text was cut into: 1 unless it is longer than the encoder's input; 0 when it has no text."""
     encoder_revision: _builtins.str
-    """Revision of the encoder that embedded it; `InfoService.GetInfo` describes it."""
+    """Hash of the weights of the encoder that embedded it, SHA-256 in hexadecimal."""
+    encoder_key: _builtins.str
+    """The encoder's spec, as `InfoService.GetInfo` describes it: equal keys, comparable vectors."""
     @_builtins.property
     def predictions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Prediction]:
         """One prediction for each task asked, in the order asked."""
@@ -355,10 +358,11 @@ class Classification(_message.Message):
         window_count: _builtins.int = ...,
         encoder_revision: _builtins.str = ...,
         timings: Global___StageTimings | None = ...,
+        encoder_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["encoder_revision", b"encoder_revision", "predictions", b"predictions", "timings", b"timings", "window_count", b"window_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["encoder_key", b"encoder_key", "encoder_revision", b"encoder_revision", "predictions", b"predictions", "timings", b"timings", "window_count", b"window_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -147,7 +147,7 @@ class Policy(_message.Message):
     score_threshold: _builtins.float
     """Score from which on a label is given in a multi-label task, in [0, 1]. Default 0.5."""
     abstention_action: _prediction_pb2.Action.ValueType
-    """What an abstention leads to. No action when not set."""
+    """What an abstention leads to, whatever the scores. No action when not set."""
     @_builtins.property
     def labels(self) -> _containers.MessageMap[_builtins.str, Global___LabelPolicy]:
         """What the labels' scores lead to, by label."""

@@ -68,14 +68,17 @@ def count_votes(neighbors: Sequence[Neighbor], rules: Rules, class_sizes: ClassS
         return math.pow(max(size, 1), policy.class_size_exponent)
 
     if rules.multi_label:
+        total = 0.0
+        votes = dict.fromkeys(rules.labels, 0.0)
+        for weight, voter in zip(weights, voters, strict=True):
+            total += weight
+            for label in known.intersection(voter.labels):
+                votes[label] += weight
         scores = {}
-        for label in rules.labels:
+        for label, vote in votes.items():
             having = class_sizes.by_label.get(label, 1)
-            yes = sum(w for w, voter in zip(weights, voters, strict=True) if label in voter.labels)
-            no = sum(w for w, voter in zip(weights, voters, strict=True) if label not in voter.labels)
-            yes, no = yes / correction(having), no / correction(class_sizes.total - having)
+            yes, no = vote / correction(having), (total - vote) / correction(class_sizes.total - having)
             scores[label] = yes / (yes + no) if yes else 0.0
-        total = sum(weights)
     else:
         votes = dict.fromkeys(rules.labels, 0.0)
         for i, voter in enumerate(voters):

@@ -65,28 +65,28 @@ class Policy:
         return self.margin_floor if own is None else own
 
     def action(self, scores: Mapping[str, float], *, abstained: bool) -> Action | None:
-        """The strictest action that the scores lead to.
+        """What should happen to the message.
 
         Args:
             scores: Score of each label.
-            abstained: Whether the prediction has no label; then `abstention_action` is the least that happens.
+            abstained: Whether the prediction has no label; then the scores lead to nothing.
 
         Returns:
-            The action; None when the policy names none at all.
+            `abstention_action` for an abstention, else the strictest action that a score reaches; None when the
+            policy names no action for it.
         """
-        reached = {self.abstention_action} if abstained else set()
-        named = self.abstention_action is not None
-        for label, policy in self.labels.items():
-            score = scores.get(label, 0.0)
-            for action, bound in ((Action.REVIEW, policy.review_score), (Action.BLOCK, policy.block_score)):
-                if bound is not None:
-                    named = True
-                    if score >= bound:
-                        reached.add(action)
-        for action in (Action.BLOCK, Action.REVIEW):
-            if action in reached:
-                return action
-        return Action.ALLOW if named else None
+        if abstained:
+            return self.abstention_action
+        bounds = [
+            (action, scores.get(label, 0.0), bound)
+            for label, own in self.labels.items()
+            for action, bound in ((Action.BLOCK, own.block_score), (Action.REVIEW, own.review_score))
+            if bound is not None
+        ]
+        for strictest in (Action.BLOCK, Action.REVIEW):
+            if any(action is strictest and score >= bound for action, score, bound in bounds):
+                return strictest
+        return Action.ALLOW if bounds or self.abstention_action else None
 
 
 @dataclass(frozen=True, slots=True)
