@@ -1,6 +1,6 @@
 """How long a start takes, and how much memory the served process holds.
 
-    python tests/bench/start.py [--repeats 5]
+    python -m tests.bench.start [--repeats 5]
 
 Cold: nothing exported, nothing stored: the model is exported and the seeds are embedded. Warm: both are there. Times
 run from the start of the process to the first SERVING of its health service.

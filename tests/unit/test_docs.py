@@ -80,3 +80,8 @@ def test_the_readme_counts_the_seeds() -> None:
     """The number of shipped examples in the README is the number that there is."""
     total = sum(len((shipped_seeds() / f"{task.name}.jsonl").read_text().splitlines()) for task in TASKS)
     assert f"{total:,} examples" in README
+
+
+def test_the_readme_has_no_gaps() -> None:
+    """No figure of the README is still to be filled in."""
+    assert re.findall(r"\|\s*[A-Z]{2,5}\d?\s*\||^[A-Z]+$", README, re.MULTILINE) == []
