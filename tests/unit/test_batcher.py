@@ -172,6 +172,16 @@ async def test_the_oldest_is_never_left_behind(gated: Gated, batcher: Batcher) -
 
 
 @pytest.mark.usefixtures("busy")
+async def test_requests_take_turns(gated: Gated, batcher: Batcher) -> None:
+    """A short message behind two long mails waits for a batch of each, not for all of their windows."""
+    mails = [[_window(100 * mail + i, 12) for i in range(1, 21)] for mail in (1, 2)]
+    tasks = await _queued(batcher, *mails, [_window(7)])
+    gated.gate.set()
+    await _all(*tasks)
+    assert [_firsts(batch) for batch in gated.batches[:5]] == [[0], [101], [201], [7], [102]]
+
+
+@pytest.mark.usefixtures("busy")
 async def test_a_cancelled_request_is_not_encoded(gated: Gated, batcher: Batcher) -> None:
     """Windows of a request that was cancelled while it waited never reach the encoder."""
     first, gone, last = await _queued(batcher, [_window(1)], [_window(2), _window(3)], [_window(4)])

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import chain, islice
 
 import numpy as np
 
@@ -49,8 +50,9 @@ class EncodedWindows:
 class Batcher:
     """One queue before one encoder.
 
-    The oldest window always goes next, so nobody starves; those of like length that wait behind it go with it, since a
-    batch costs as much as its longest window times their number.
+    Requests take turns: the oldest window of the one whose turn it is always goes next, so a short message waits for
+    as many batches as there are requests, not for all windows of a long mail before it. Windows of like length go with
+    it, since a batch costs as much as its longest window times their number.
 
     Args:
         encoder: Runs in a thread of its own.
@@ -60,7 +62,7 @@ class Batcher:
     def __init__(self, encoder: Encoder, max_batch_tokens: int = MAX_BATCH_TOKENS) -> None:
         self._encoder = encoder
         self._max_batch_tokens = max_batch_tokens
-        self._queue: deque[_Waiting] = deque()
+        self._requests: deque[deque[_Waiting]] = deque()  # the one whose turn it is first
         self._arrived = asyncio.Event()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="encoder")
         self._loop: asyncio.Task[None] | None = None
@@ -76,7 +78,7 @@ class Batcher:
     @property
     def depth(self) -> int:
         """Windows that wait."""
-        return sum(not item.done.done() for item in self._queue)
+        return sum(not item.done.done() for request in self._requests for item in request)
 
     async def encode(self, windows: Sequence[Tokens]) -> EncodedWindows:
         """Encodes windows together with whatever else waits.
@@ -98,7 +100,7 @@ class Batcher:
             self._loop = asyncio.create_task(self._run(), name="batcher")
         loop = asyncio.get_running_loop()
         waiting = [_Waiting(window, loop.create_future()) for window in windows]
-        self._queue.extend(waiting)
+        self._requests.append(deque(waiting))
         self._arrived.set()
         try:
             encoded = await asyncio.gather(*(item.done for item in waiting))
@@ -119,9 +121,9 @@ class Batcher:
         if self._loop is not None:
             self._loop.cancel()
             await asyncio.gather(self._loop, return_exceptions=True)
-        for item in self._queue:
+        for item in chain.from_iterable(self._requests):
             item.done.cancel()
-        self._queue.clear()
+        self._requests.clear()
         await asyncio.to_thread(self._thread.shutdown)  # the batch under way can't be called back
 
     async def _run(self) -> None:
@@ -156,14 +158,15 @@ class Batcher:
                     item.done.set_result(result)
 
     def _take(self) -> list[_Waiting]:
-        """Takes the oldest window out of the queue, and those nearest to it in length as far as the budget goes."""
-        while self._queue and self._queue[0].done.done():
-            self._queue.popleft()
-        if not self._queue:
+        """Takes a window of the request whose turn it is, and those nearest to it in length that the budget allows."""
+        pending = (deque(item for item in request if not item.done.done()) for request in self._requests)
+        self._requests = deque(request for request in pending if request)
+        if not self._requests:
             return []
-        oldest = self._queue[0]
-        ahead = [item for item in list(self._queue)[:LOOKAHEAD] if not item.done.done()]
-        ahead.sort(key=lambda item: abs(len(item.window) - len(oldest.window)))  # stable: the older of equals first
+        own = self._requests[0][0]
+        each = max(1, LOOKAHEAD // len(self._requests))
+        ahead = [item for request in self._requests for item in islice(request, each)][:LOOKAHEAD]
+        ahead.sort(key=lambda item: abs(len(item.window) - len(own.window)))  # stable: the earlier of equals first
         batch: list[_Waiting] = []
         longest = 0
         for item in ahead:
@@ -173,5 +176,10 @@ class Batcher:
             longest = grown
             batch.append(item)
         taken = {id(item) for item in batch}
-        self._queue = deque(item for item in self._queue if id(item) not in taken and not item.done.done())
+        for request in self._requests:
+            for _ in range(len(request)):  # once around, in order
+                item = request.popleft()
+                if id(item) not in taken:
+                    request.append(item)
+        self._requests.rotate(-1)  # the next one's turn
         return batch
