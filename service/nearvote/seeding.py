@@ -4,13 +4,12 @@ import contextlib
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
 
 from nearvote.curate import Curator
 from nearvote.errors import InvalidSetting, InvalidTask, NearvoteError, TaskExists
 from nearvote.examples.example import Draft
 from nearvote.examples.files import ExampleFile
-from nearvote.tasks.document import task_from_document
+from nearvote.tasks.document import DocumentStore, task_from_document
 from nearvote.tasks.registry import TaskRegistry
 from nearvote.tasks.task import Task
 
@@ -20,18 +19,6 @@ _CHUNK = 128
 Progress = Callable[[int, int], None]
 
 
-class SeedStore(Protocol):
-    """What seeding needs of the store: to know whether it was done."""
-
-    async def documents(self, kind: str, tenant: str) -> dict[str, dict[str, Any]]:
-        """All documents of a kind, by name."""
-        ...
-
-    async def put_document(self, kind: str, tenant: str, name: str, body: dict[str, Any]) -> None:
-        """Adds or replaces a document."""
-        ...
-
-
 def shipped_seeds() -> Path:
     """Where the seeds are: in the installed package, or beside it in a source tree."""
     installed = Path(__file__).parent / "seeds"
@@ -39,7 +26,7 @@ def shipped_seeds() -> Path:
 
 
 async def load_seeds(
-    folder: Path, tenant: str, store: SeedStore, tasks: TaskRegistry, curator: Curator, progress: Progress
+    folder: Path, tenant: str, store: DocumentStore, tasks: TaskRegistry, curator: Curator, progress: Progress
 ) -> int:
     """Loads tasks and examples, once: a store that has seeds, or tasks of its own, is left as it is.
 

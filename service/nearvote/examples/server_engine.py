@@ -144,7 +144,9 @@ async def _answer(call: Awaitable[_T]) -> _T:
     try:
         return await call
     except (grpc.RpcError, ApiException, QdrantException, OSError, TimeoutError) as error:
-        raise StoreUnavailable("the Qdrant server did not answer; the cause is in the service's log") from error
+        raise StoreUnavailable(
+            "the Qdrant server did not answer, or refused; its own words are in the service's log"
+        ) from error
 
 
 def _filter(match: Match) -> models.Filter:

@@ -1,8 +1,8 @@
 """What a store of examples can do. Reading and writing are apart, so that classification can't write."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -110,20 +110,4 @@ class ExampleStore(ExampleReader, Protocol):
 
     async def delete_task(self, tenant: str, task: str) -> int:
         """Deletes all examples of a task. Returns how many there were."""
-        ...
-
-
-class DocumentStore(Protocol):
-    """Keeps small JSON documents, such as tasks, beside the examples, so that all replicas see the same."""
-
-    async def documents(self, kind: str, tenant: str) -> dict[str, dict[str, Any]]:
-        """All documents of a kind, by name."""
-        ...
-
-    async def put_document(self, kind: str, tenant: str, name: str, body: Mapping[str, Any]) -> None:
-        """Adds or replaces a document."""
-        ...
-
-    async def delete_document(self, kind: str, tenant: str, name: str) -> None:
-        """Deletes a document, if there is one."""
         ...

@@ -1,6 +1,7 @@
 """A task as JSON: in the store, and in files. Field names are those of the contract."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 from pydantic import TypeAdapter
 
@@ -22,3 +23,19 @@ def task_from_document(document: dict[str, Any]) -> Task:
         ValueError: A value is of the wrong type, or a field is missing that has no default.
     """
     return _ADAPTER.validate_python(document)
+
+
+class DocumentStore(Protocol):
+    """Keeps small JSON documents, such as tasks, beside the examples, so that all replicas see the same."""
+
+    async def documents(self, kind: str, tenant: str) -> dict[str, dict[str, Any]]:
+        """All documents of a kind, by name."""
+        ...
+
+    async def put_document(self, kind: str, tenant: str, name: str, body: Mapping[str, Any]) -> None:
+        """Adds or replaces a document."""
+        ...
+
+    async def delete_document(self, kind: str, tenant: str, name: str) -> None:
+        """Deletes a document, if there is one."""
+        ...

@@ -3,13 +3,13 @@
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 from nearvote.errors import InvalidTask, LabelInUse, LimitReached, TaskChanged, TaskExists, TaskNotEmpty, TaskNotFound
 from nearvote.limits import Limits
-from nearvote.tasks.document import task_from_document, task_to_document
+from nearvote.tasks.document import DocumentStore, task_from_document, task_to_document
 from nearvote.tasks.task import Task, some_of
 from nearvote.voting.ballot import ClassSizes
 
@@ -20,20 +20,8 @@ _TASKS = "task"
 _VERSIONS = "examples_version"
 
 
-class TaskStore(Protocol):
+class TaskStore(DocumentStore, Protocol):
     """What the registry needs of the store."""
-
-    async def documents(self, kind: str, tenant: str) -> dict[str, dict[str, Any]]:
-        """All documents of a kind, by name."""
-        ...
-
-    async def put_document(self, kind: str, tenant: str, name: str, body: Mapping[str, Any]) -> None:
-        """Adds or replaces a document."""
-        ...
-
-    async def delete_document(self, kind: str, tenant: str, name: str) -> None:
-        """Deletes a document, if there is one."""
-        ...
 
     async def class_sizes(self, tenant: str, task: str) -> ClassSizes:
         """How many examples the task has, and how many of them have each label."""
