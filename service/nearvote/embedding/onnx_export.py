@@ -1,6 +1,7 @@
 """Exporting a model to ONNX, once for each set of weights. Imports torch, so only where there is no export yet."""
 
 import json
+import logging
 import shutil
 import tempfile
 import warnings
@@ -77,6 +78,8 @@ def _write_graph(model: SentenceTransformer, path: Path) -> None:
     dynamic = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own use of what it deprecates
+        # And what it misses of packages that we do not need.
+        logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
         torch.onnx.export(
             _Graph(model).eval(),
             (ids, mask),

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
+from transformers.utils.logging import disable_progress_bar
 
 from nearvote.embedding.encoder import DEFAULT_MAX_TOKENS, EncoderSpec, Matrix, Tokens, normalized
 from nearvote.embedding.models import ModelFiles
@@ -60,6 +61,7 @@ class TorchEncoder:
 
 def load_original(files: ModelFiles, device: str) -> SentenceTransformer:
     """Loads a model with sentence-transformers, from its folder alone: no network, no code that came with it."""
+    disable_progress_bar()  # it would draw into the log
     model = SentenceTransformer(str(files.folder), device=device, local_files_only=True, trust_remote_code=False)
     return model.eval()
 
