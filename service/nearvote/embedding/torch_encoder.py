@@ -61,7 +61,7 @@ class TorchEncoder:
 
 def load_original(files: ModelFiles, device: str) -> SentenceTransformer:
     """Loads a model with sentence-transformers, from its folder alone: no network, no code that came with it."""
-    disable_progress_bar()  # it would draw into the log
+    disable_progress_bar()  # type: ignore[no-untyped-call] # it would draw into the log
     model = SentenceTransformer(str(files.folder), device=device, local_files_only=True, trust_remote_code=False)
     return model.eval()
 
