@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from nearvote.classify import Classifier
 from nearvote.curate import Curator
@@ -23,6 +24,10 @@ from nearvote.examples.store import VectorSpace
 from nearvote.limits import Limits
 from nearvote.tasks.registry import TaskRegistry
 from nearvote.tasks.task import Label, Task
+
+# No property is about time, and machines that are shared have no even pace.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 class FakeClock:

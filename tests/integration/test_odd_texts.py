@@ -74,7 +74,7 @@ def test_a_request_above_the_limit_is_refused(seeded: Server) -> None:
             stub.Classify(classification.ClassifyRequest(text="a" * 1_048_576))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=300))
 def test_any_text_is_answered(server: Server, text: str) -> None:
     """No text gives INTERNAL or UNKNOWN, as a message or as an example."""

@@ -8,7 +8,7 @@ from nearvote.text.clean import clean
 from nearvote.text.html import html_to_text
 from nearvote.text.windows import window_spans
 
-_many = settings(max_examples=200, deadline=None)  # machines that are shared have no even pace
+_many = settings(max_examples=200)
 
 _MARKUP = [
     *("<", ">", "</", "/>", "&", ";", "&#", "&#x", "lt;", "amp;", "gt;", "#60;", "'", '"', "=", "-", "!", "?"),

@@ -10,7 +10,7 @@ from nearvote.voting.neighbor import Neighbor, merge_windows
 from nearvote.voting.policy import LabelPolicy, Policy, Rules
 from nearvote.voting.prediction import Prediction, decide
 
-_many = settings(max_examples=200, deadline=None)  # machines that are shared have no even pace
+_many = settings(max_examples=200)
 
 _LABELS = ("a", "b", "c")
 _GONE = "gone"  # a label that the task no longer has
