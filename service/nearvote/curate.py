@@ -3,7 +3,7 @@
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -67,7 +67,7 @@ class Curator:
         self._tasks = tasks
         self.limits = limits
         self._now_us = now_us
-        self._writes: set[asyncio.Task[None]] = set()
+        self._writes: set[asyncio.Task[bool]] = set()
 
     async def create(self, tenant: str, drafts: Sequence[Draft], *, field: str = "examples") -> list[Saved]:
         """Adds examples, or replaces labels, weight and source of those whose text is known. All or none.
@@ -235,13 +235,15 @@ class Curator:
             TaskNotFound, ExampleNotFound: There is none.
         """
         await self._tasks.get(tenant, task)
-        await self._shielded(self._delete(tenant, task, _checked_id(id_)))
+        if not await self._shielded(self._delete(tenant, task, _checked_id(id_))):
+            raise _not_found()
 
-    async def _delete(self, tenant: str, task: str, id_: str) -> None:
+    async def _delete(self, tenant: str, task: str, id_: str) -> bool:
         async with self._tasks.changing(tenant):
-            if not await self._store.delete(tenant, task, id_):
-                raise _not_found()
-            await self._tasks.examples_changed(tenant, task)
+            deleted = await self._store.delete(tenant, task, id_)
+            if deleted:
+                await self._tasks.examples_changed(tenant, task)
+            return deleted
 
     async def _check(self, tenant: str, draft: Draft) -> None:
         task = await self._tasks.get(tenant, draft.task)
@@ -280,7 +282,8 @@ class Curator:
             if len(windows)
         ]
         relabelled = [example for id_, example in wanted.items() if id_ in known and example != known[id_]]
-        await self._shielded(self._write(tenant, drafts, fresh, relabelled))
+        if not await self._shielded(self._write(tenant, drafts, known, fresh, relabelled)):
+            return await self._save(tenant, drafts, skip_unreadable=skip_unreadable)
         saved = [
             Saved(wanted[example.id], created=example.id not in known)
             for i, example in enumerate(given)
@@ -292,26 +295,33 @@ class Curator:
         self,
         tenant: str,
         drafts: Sequence[Draft],
+        known: Mapping[str, Example],
         fresh: Sequence[EmbeddedExample],
         relabelled: Sequence[Example],
-    ) -> None:
+    ) -> bool:
+        """Writes, unless an example that was known is no longer there. Returns whether it wrote."""
         changed = {embedded.example.task for embedded in fresh} | {example.task for example in relabelled}
         async with self._tasks.changing(tenant):
             for draft in drafts:  # again: a task may have changed while its examples were embedded
                 (await self._tasks.get(tenant, draft.task)).check_labels(draft.labels)
+            for task in {example.task for example in known.values()}:
+                ids = [id_ for id_, example in known.items() if example.task == task]
+                if len(await self._store.get(tenant, task, ids)) < len(ids):
+                    return False
             try:
                 await self._store.put(fresh)
                 await self._store.annotate(relabelled)
             finally:
                 for task in changed:
                     await self._tasks.examples_changed(tenant, task)
+        return True
 
-    async def _shielded(self, write: Coroutine[Any, Any, None]) -> None:
+    async def _shielded(self, write: Coroutine[Any, Any, bool]) -> bool:
         """Runs a write to its end, also when the caller hangs up in the middle of it."""
         running = asyncio.create_task(write)
         self._writes.add(running)
         running.add_done_callback(self._writes.discard)
-        await asyncio.shield(running)
+        return await asyncio.shield(running)
 
     async def settle(self) -> None:
         """Returns when every write under way has ended."""

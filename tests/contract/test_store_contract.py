@@ -298,3 +298,10 @@ async def test_a_tie_at_the_end_does_not_depend_on_the_order(store: QdrantStore)
     await store.delete_task("acme", "spam")
     await store.put([embedded(name, 0) for name in reversed(names)])
     assert await texts_found(store, nearest_to(0, limit=5)) == first
+
+
+async def test_examples_of_many_windows_leave_room_for_others(store: QdrantStore) -> None:
+    """However many windows the nearest examples have, as many examples are found as were asked for."""
+    await store.put([embedded("long", *[0.0] * 300), embedded("near", 10), embedded("far", 20)])
+    assert await texts_found(store, nearest_to(0, limit=3)) == ["long", "near", "far"]
+    assert await texts_found(store, nearest_to(0, limit=2)) == ["long", "near"]

@@ -289,3 +289,16 @@ async def test_a_stall_is_told(gated: Gated, batcher: Batcher, busy: asyncio.Tas
     await busy
     await asyncio.sleep(0)
     assert batcher.stalled_seconds == 0
+
+
+@pytest.mark.usefixtures("busy")
+async def test_depth_is_what_waits(gated: Gated, batcher: Batcher) -> None:
+    """The depth is the number of windows that wait: not those under way, and not those that nobody waits for."""
+    staying, going = await _queued(batcher, [_window(1), _window(2)], [_window(3), _window(4), _window(5)])
+    assert batcher.depth == 5
+    going.cancel()
+    await _all(going)
+    assert batcher.depth == 2
+    gated.gate.set()
+    await _all(staying)
+    assert batcher.depth == 0

@@ -312,3 +312,20 @@ async def test_task_deleted_meanwhile(desk: Desk, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(TaskNotFound):
         await desk.add("a", "spam")
     assert await desk.store.example_count() == 0
+
+
+async def test_example_deleted_meanwhile(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An example that is deleted while it is being relabelled is added anew, not acknowledged and gone."""
+    id_ = await desk.add("a", "spam")
+    embed = desk.embedder.embed
+
+    async def embed_and_delete(texts: Sequence[str]) -> EmbeddedTexts:
+        if texts == ["b"]:  # the first round, in which "a" is known
+            await desk.curator.delete("acme", "spam", id_)
+        return await embed(texts)
+
+    monkeypatch.setattr(desk.embedder, "embed", embed_and_delete)
+    saved = await desk.curator.create("acme", [draft("a", "ham"), draft("b")])
+    assert [one.created for one in saved] == [True, True]
+    assert (await desk.curator.get("acme", "spam", id_)).labels == ("ham",)
+    assert await desk.store.example_count() == 2

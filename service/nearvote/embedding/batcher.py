@@ -69,6 +69,8 @@ class Batcher:
         self._closed = False
         self._moved = time.perf_counter()  # when a batch last ended, or began to be waited for
         self._busy = False
+        # A number of its own: the metrics' thread reads it while the event loop changes the queue.
+        self._depth = 0
 
     @property
     def stalled_seconds(self) -> float:
@@ -77,8 +79,8 @@ class Batcher:
 
     @property
     def depth(self) -> int:
-        """Windows that wait."""
-        return sum(not item.done.done() for request in self._requests for item in request)
+        """Windows that wait. May be read from any thread."""
+        return self._depth
 
     async def encode(self, windows: Sequence[Tokens]) -> EncodedWindows:
         """Encodes windows together with whatever else waits.
@@ -101,12 +103,14 @@ class Batcher:
         loop = asyncio.get_running_loop()
         waiting = [_Waiting(window, loop.create_future()) for window in windows]
         self._requests.append(deque(waiting))
+        self._depth += len(waiting)
         self._arrived.set()
         try:
             encoded = await asyncio.gather(*(item.done for item in waiting))
         except BaseException:
             for item in waiting:  # whoever is gone is not encoded
                 item.done.cancel()
+            self._drop_gone()
             raise
         started = min(item.started for item in encoded)
         return EncodedWindows(
@@ -123,7 +127,7 @@ class Batcher:
             await asyncio.gather(self._loop, return_exceptions=True)
         for item in chain.from_iterable(self._requests):
             item.done.cancel()
-        self._requests.clear()
+        self._drop_gone()
         await asyncio.to_thread(self._thread.shutdown)  # the batch under way can't be called back
 
     async def _run(self) -> None:
@@ -159,8 +163,7 @@ class Batcher:
 
     def _take(self) -> list[_Waiting]:
         """Takes a window of the request whose turn it is, and those nearest to it in length that the budget allows."""
-        pending = (deque(item for item in request if not item.done.done()) for request in self._requests)
-        self._requests = deque(request for request in pending if request)
+        self._drop_gone()
         if not self._requests:
             return []
         own = self._requests[0][0]
@@ -182,4 +185,11 @@ class Batcher:
                 if id(item) not in taken:
                     request.append(item)
         self._requests.rotate(-1)  # the next one's turn
+        self._depth -= len(batch)
         return batch
+
+    def _drop_gone(self) -> None:
+        """Leaves out windows that nobody waits for any more."""
+        pending = (deque(item for item in request if not item.done.done()) for request in self._requests)
+        self._requests = deque(request for request in pending if request)
+        self._depth = sum(map(len, self._requests))

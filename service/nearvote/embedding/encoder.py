@@ -44,7 +44,7 @@ class EncoderSpec:
 
 
 class Encoder(Protocol):
-    """Turns texts into vectors. Its methods block; `tokenize` may be called from several threads at a time."""
+    """Turns texts into vectors. Its methods block, and may be called from several threads at a time."""
 
     @property
     def spec(self) -> EncoderSpec:

@@ -26,7 +26,7 @@ _SPACE = ("space", "", "active")  # kind, tenant and name of the document that n
 _SEARCHED_FIELDS = ("example_id", "labels", "weight", "source")
 _MAX_FACETS = 10_000
 _SCROLL_PAGE = 1_000
-# How much further than asked a search looks, for examples of many windows or many of equal nearness.
+# How much further than asked a search looks for more examples of equal nearness.
 _MOST_TIMES = 64
 _POINTS_A_WRITE = 64
 
@@ -62,9 +62,9 @@ class QdrantStore:
                 limit = queries[i].limit
                 neighbors = _neighbors(points, queries[i])
                 results[i] = neighbors[:limit]
-                there_are_more = len(points) == limits[i] and limits[i] < _MOST_TIMES * limit
-                # Windows of one example crowded others out, or equally near ones were left behind: look further.
-                if there_are_more and (len(neighbors) <= limit or _end_is_tied(neighbors, limit)):
+                crowded = len(neighbors) <= limit  # windows of few examples took the places of others
+                tied = not crowded and limits[i] < _MOST_TIMES * limit and _end_is_tied(neighbors, limit)
+                if len(points) == limits[i] and (crowded or tied):  # there are more: look further
                     limits[i] *= 2
                     again.append(i)
             pending = again

@@ -114,45 +114,34 @@ class _Call:
 
     def unary(self, behavior: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         async def wrapped(request: Any, context: Context) -> Any:
-            began = self._start()
-            cut_off = False
-            try:
+            async with self._handling(context):
                 return await behavior(_received(request), context)
-            except asyncio.CancelledError:
-                cut_off = True
-                raise
-            except Exception as error:  # noqa: BLE001
-                await self._abort(error, context)
-            finally:
-                self._finish(began, context, cut_off=cut_off)
 
         return wrapped
 
     def stream(self, behavior: Callable[..., AsyncGenerator[Any]]) -> Callable[..., AsyncIterator[Any]]:
         async def wrapped(request: Any, context: Context) -> AsyncIterator[Any]:
-            began = self._start()
-            cut_off = False
-            try:
-                async with contextlib.aclosing(behavior(_received(request), context)) as responses:
-                    async for response in responses:
-                        yield response
-            except (asyncio.CancelledError, GeneratorExit):
-                cut_off = True
-                raise
-            except Exception as error:  # noqa: BLE001
-                await self._abort(error, context)
-            finally:
-                self._finish(began, context, cut_off=cut_off)
+            # The inner one is closed with the outer, not left to the garbage collector.
+            async with self._handling(context), contextlib.aclosing(behavior(_received(request), context)) as responses:
+                async for response in responses:
+                    yield response
 
         return wrapped
 
-    def _start(self) -> float:
+    @contextlib.asynccontextmanager
+    async def _handling(self, context: Context) -> AsyncIterator[None]:
         self._observer.started(*self._names)
-        return self._clock()
-
-    def _finish(self, began: float, context: Context, *, cut_off: bool) -> None:
-        code = _code_name(context, cut_off=cut_off)
-        self._observer.handled(*self._names, code, self._clock() - began)
+        began = self._clock()
+        cut_off = False
+        try:
+            yield
+        except (asyncio.CancelledError, GeneratorExit):
+            cut_off = True
+            raise
+        except Exception as error:  # noqa: BLE001
+            await self._abort(error, context)
+        finally:
+            self._observer.handled(*self._names, _code_name(context, cut_off=cut_off), self._clock() - began)
 
     async def _abort(self, error: Exception, context: Context) -> None:
         if isinstance(error, grpc.aio.AbortError):  # a servicer has set the status itself

@@ -1,5 +1,6 @@
 """Wire types to domain types and back. Nothing else."""
 
+from dataclasses import asdict, fields
 from typing import TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -280,29 +281,13 @@ def _label_policy_from_wire(message: task_pb2.LabelPolicy) -> LabelPolicy:
 
 
 def limits_to_wire(limits: Limits) -> info_service_pb2.Limits:
-    """The limits for the wire."""
-    return info_service_pb2.Limits(
-        max_text_bytes=limits.max_text_bytes,
-        max_batch_texts=limits.max_batch_texts,
-        max_k=limits.max_k,
-        max_labels=limits.max_labels,
-        max_tasks=limits.max_tasks,
-        max_request_bytes=limits.max_request_bytes,
-        max_stream_concurrency=limits.max_stream_concurrency,
-    )
+    """The limits for the wire; both have the same fields."""
+    return info_service_pb2.Limits(**asdict(limits))
 
 
 def limits_from_wire(message: info_service_pb2.Limits) -> Limits:
     """The limits off the wire."""
-    return Limits(
-        max_text_bytes=message.max_text_bytes,
-        max_batch_texts=message.max_batch_texts,
-        max_k=message.max_k,
-        max_labels=message.max_labels,
-        max_tasks=message.max_tasks,
-        max_request_bytes=message.max_request_bytes,
-        max_stream_concurrency=message.max_stream_concurrency,
-    )
+    return Limits(**{field.name: getattr(message, field.name) for field in fields(Limits)})
 
 
 def _time_to_wire(micros: int) -> Timestamp:
