@@ -1,0 +1,120 @@
+"""The surface view of a text: its character n-grams and words, hashed and weighted."""
+
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from nearvote.text.fold import fold
+
+# Goes up when the same cleaned text gives another vector, so that stored vectors are known to be of the former way.
+SURFACE_VERSION = 1
+
+# Characters of an n-gram. On training texts of the public sets 3 and 4 together did as well as any longer choice,
+# with half the n-grams; whole words beside them help a little.
+_SIZES = (3, 4)
+# A million buckets: a task's texts have some 100,000 distinct n-grams, few of which then share one.
+BUCKETS = 1 << 20
+# A mail has some thousand distinct n-grams. Of longer texts the most frequent ones stay.
+MAX_NGRAMS = 4096
+
+_SPACE = ord(" ")
+_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio: Fibonacci hashing (Knuth, TAOCP 3, 6.4)
+
+
+@dataclass(frozen=True, slots=True)
+class SparseVector:
+    """A vector by its non-zero elements.
+
+    Attributes:
+        indices: (n,) uint32, ascending, each once, below `BUCKETS`.
+        values: (n,) float32, the elements at these places; their squares sum to 1, unless there are none.
+    """
+
+    indices: npt.NDArray[np.uint32]
+    values: npt.NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+
+def surface_vector(text: str) -> SparseVector:
+    """Hashed character n-grams and words of a text and of its folded form, side by side.
+
+    N-grams lie within words, which are padded by a space on either side; a word counts as one more n-gram, of its own
+    length. An n-gram's value is 1 + ln of how often it
+    occurs, in the form where it occurs more often; the vector is then brought to length 1. How rare an n-gram is among
+    a task's examples is weighed when they are searched.
+
+    Args:
+        text: A cleaned text of any length.
+
+    Returns:
+        Up to `MAX_NGRAMS` elements; none for a text without characters.
+    """
+    plain = text.casefold()
+    folded = fold(text)
+    buckets, counts = _count(plain)
+    if folded != plain:
+        more, more_counts = _count(folded)
+        together = np.concatenate((buckets, more))
+        merged, place = np.unique(together, return_inverse=True)
+        highest = np.zeros(len(merged), np.int64)
+        np.maximum.at(highest, place, np.concatenate((counts, more_counts)))
+        buckets, counts = merged, highest
+    if len(buckets) > MAX_NGRAMS:
+        # The sort is stable, so equally frequent ones go by their bucket.
+        kept = np.sort(np.argsort(-counts, kind="stable")[:MAX_NGRAMS])
+        buckets, counts = buckets[kept], counts[kept]
+    values = 1 + np.log(counts, dtype=np.float32)
+    length = np.sqrt(values @ values)
+    return SparseVector(buckets.astype(np.uint32), values / length if len(values) else values)
+
+
+def _count(text: str) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
+    """The buckets of a text's n-grams, ascending, and how many n-grams fell into each."""
+    words = text.split()
+    padded = f" {' '.join(words)} "
+    # Lone surrogates are text that somebody sent, too.
+    points = np.frombuffer(padded.encode("utf-32-le", errors="surrogatepass"), np.uint32).astype(np.uint64)
+    inside = points != _SPACE
+    hashes = []
+    for size in _SIZES:
+        count = len(points) - size + 1
+        if count < 1:
+            continue
+        hashed = np.full(count, size, np.uint64)
+        within = np.ones(count, np.bool_)
+        for offset in range(size):
+            hashed = (hashed ^ points[offset : offset + count]) * _MULTIPLIER
+            hashed ^= hashed >> np.uint64(32)
+            if 0 < offset < size - 1:
+                within &= inside[offset : offset + count]
+        hashes.append(hashed[within])
+    if not words:
+        return np.empty(0, np.uint64), np.empty(0, np.int64)
+    hashes.append(np.array([zlib.crc32(word.encode(errors="surrogatepass")) for word in words], np.uint64))
+    return np.unique(np.concatenate(hashes) % np.uint64(BUCKETS), return_counts=True)
+
+
+def fingerprint(vector: SparseVector) -> int:
+    """64 bits that differ in few places for texts that share most of their n-grams.
+
+    SimHash (Charikar 2002): each n-gram stands for a random sign in each of 64 places; a bit says which sign prevails.
+    For vectors at an angle of `a` radians about 64 a / pi bits differ.
+
+    Args:
+        vector: A text's surface view.
+
+    Returns:
+        The bits as a signed integer, as stores keep it; 0 for a text without n-grams.
+    """
+    if not len(vector):
+        return 0
+    hashed = (vector.indices.astype(np.uint64) + np.uint64(1)) * _MULTIPLIER
+    hashed = (hashed ^ (hashed >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)  # splitmix64's finalizer
+    hashed ^= hashed >> np.uint64(32)
+    signs = ((hashed[:, np.newaxis] >> np.arange(64, dtype=np.uint64)) & np.uint64(1)).astype(np.float32) * 2 - 1
+    bits = (vector.values @ signs) > 0
+    return int.from_bytes(np.packbits(bits, bitorder="little").tobytes(), "little", signed=True)
