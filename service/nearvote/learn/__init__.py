@@ -1,0 +1,1 @@
+"""What is learned from a task's examples, and how well it does."""
