@@ -1,21 +1,25 @@
 """The one use: from messages to predictions."""
 
+import asyncio
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from itertools import islice
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from nearvote.embedding.embedder import Embedder
+from nearvote.embedding.embedder import EmbeddedTexts, Embedder
 from nearvote.embedding.encoder import Matrix
 from nearvote.errors import InvalidField, KOutOfRange, TaskNotFound
+from nearvote.examples.example import example_id
 from nearvote.examples.store import ExampleReader, SearchQuery
 from nearvote.limits import Limits, check_batch, check_k, check_text
+from nearvote.tasks.fit import Fit
 from nearvote.tasks.registry import TaskRegistry
 from nearvote.tasks.task import Task
-from nearvote.voting.ballot import ClassSizes, count_votes
-from nearvote.voting.neighbor import Neighbor, merge_windows
+from nearvote.text.surface import SparseVector
+from nearvote.voting.ballot import ClassSizes, count_votes, settled_by
+from nearvote.voting.neighbor import Neighbor, View, merge_windows
 from nearvote.voting.prediction import AbstentionReason, Prediction, abstain, decide
+from nearvote.voting.seats import DEEP, OVERSAMPLING, is_crowded, seat_limit, take_seats
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,32 @@ class Options:
     with_texts: bool = False
     neighbor_limit: int | None = None
     k: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Ask:
+    """A task that is asked, the fit that serves it, and how many neighbours vote."""
+
+    task: Task
+    fit: Fit | None
+    k: int
+
+    def in_metric(self, windows: Matrix) -> Matrix:
+        """The message's vectors as the task's fit sees them."""
+        return windows if self.fit is None or self.fit.metric is None else self.fit.metric.project(windows)
+
+    def queries(self, tenant: str, windows: Matrix, surface: SparseVector) -> Iterator[list[SearchQuery]]:
+        """The searches of each view that has a say, meaning first."""
+        task = self.task
+        crowds = seat_limit(self.k, task.policy.max_group_share) < self.k
+        limit = self.k * OVERSAMPLING if crowds else self.k
+        vectors = windows if task.slot is None else self.in_metric(windows)
+        yield [
+            SearchQuery(tenant, task.name, vector, limit, slot=task.slot, window=window)
+            for window, vector in enumerate(vectors)
+        ]
+        if task.policy.asks_surface and len(surface):
+            yield [SearchQuery(tenant, task.name, surface, limit, view=View.SURFACE)]
 
 
 class Classifies(Protocol):
@@ -120,18 +150,27 @@ class Classifier:
             for task in asked
             if task.policy.class_size_exponent
         }
-        found = await self._search(tenant, embedded.windows, asked, options)
+        asks = [_Ask(task, await self._tasks.fits.serving(tenant, task), self._k(task, options)) for task in asked]
+        found, known = await asyncio.gather(
+            self._search(tenant, embedded, asks, options), self._same_texts(tenant, texts, asked)
+        )
         searched = time.perf_counter()
 
         predictions = [
             tuple(
-                replace(
-                    _predict(task, neighbors, sizes.get(task.name, ClassSizes()), options),
-                    examples_version=versions[task.name],
+                _predict(
+                    ask,
+                    voters,
+                    sizes.get(ask.task.name, ClassSizes()),
+                    windows,
+                    surface,
+                    same.get(text),
+                    neighbor_limit=options.neighbor_limit,
+                    examples_version=versions[ask.task.name],
                 )
-                for task, neighbors in zip(asked, by_task, strict=True)
+                for ask, voters, same in zip(asks, by_task, known, strict=True)
             )
-            for by_task in found
+            for text, windows, surface, by_task in zip(texts, embedded.windows, embedded.surfaces, found, strict=True)
         ]
         timings = StageTimings(
             clean=embedded.clean_seconds,
@@ -173,33 +212,111 @@ class Classifier:
         # A policy may be older than the limit.
         return options.k or min(task.policy.k, self._limits.max_k)
 
+    async def _same_texts(self, tenant: str, texts: Sequence[str], tasks: Sequence[Task]) -> list[dict[str, Neighbor]]:
+        """For each task those of its examples that are one of the messages, word for word, by their text."""
+        found = []
+        for task in tasks:
+            ids = [example_id(tenant, task.name, text) for text in texts if _is_encodable(text)]
+            examples = await self._examples.get(tenant, task.name, ids)
+            found.append(
+                {
+                    example.text: Neighbor(
+                        example.id, example.labels, 1.0, example.weight, source=example.source, text=example.text
+                    )
+                    for example in examples.values()
+                    if not set(task.label_names).isdisjoint(example.labels)
+                }
+            )
+        return found
+
     async def _search(
-        self, tenant: str, texts: Sequence[Matrix], tasks: Sequence[Task], options: Options
-    ) -> list[list[list[Neighbor] | None]]:
-        """For each text and task its neighbours; None where there was no text to search for."""
-        queries = [
-            SearchQuery(tenant, task.name, vector, self._k(task, options), window=window)
-            for windows in texts
-            for task in tasks
-            for window, vector in enumerate(windows)
+        self, tenant: str, embedded: EmbeddedTexts, asks: Sequence[_Ask], options: Options
+    ) -> list[list[dict[View, list[Neighbor]] | None]]:
+        """For each text and task its voters by view; None where there was no text to search for."""
+        searches = [
+            _Searches(ask, queries)
+            for windows, surface in zip(embedded.windows, embedded.surfaces, strict=True)
+            if len(windows)
+            for ask in asks
+            for queries in ask.queries(tenant, windows, surface)
         ]
-        results = iter(await self._examples.search(queries, with_text=options.with_texts) if queries else ())
+        await self._find(searches, options)
+        # Where one campaign or source took all places, there may be others behind it.
+        await self._find([search.deeper() for search in searches if search.is_crowded], options)
+        rest = iter(searches)
         return [
-            [
-                merge_windows(list(islice(results, len(windows))), self._k(task, options)) if len(windows) else None
-                for task in tasks
-            ]
-            for windows in texts
+            [self._voters(rest, ask, surface) if len(windows) else None for ask in asks]
+            for windows, surface in zip(embedded.windows, embedded.surfaces, strict=True)
         ]
 
+    async def _find(self, searches: "Sequence[_Searches]", options: Options) -> None:
+        queries = [query for search in searches for query in search.queries]
+        results = iter(await self._examples.search(queries, with_text=options.with_texts) if queries else ())
+        for search in searches:
+            search.found = merge_windows([next(results) for _ in search.queries], search.queries[0].limit)
 
-def _predict(task: Task, neighbors: list[Neighbor] | None, sizes: ClassSizes, options: Options) -> Prediction:
-    if neighbors is None:
+    @staticmethod
+    def _voters(searches: "Iterator[_Searches]", ask: _Ask, surface: SparseVector) -> dict[View, list[Neighbor]]:
+        views = [View.MEANING, View.SURFACE] if ask.task.policy.asks_surface and len(surface) else [View.MEANING]
+        return {view: next(searches).voters for view in views}
+
+
+@dataclass(slots=True)
+class _Searches:
+    """One view's searches for a message in a task: one for each of its windows."""
+
+    ask: _Ask
+    queries: list[SearchQuery]
+    found: list[Neighbor] = field(default_factory=list)
+
+    @property
+    def is_crowded(self) -> bool:
+        full = len(self.found) >= self.queries[0].limit
+        return full and is_crowded(self.found, self.ask.k, self.ask.task.policy.max_group_share)
+
+    @property
+    def voters(self) -> list[Neighbor]:
+        return take_seats(self.found, self.ask.k, self.ask.task.policy.max_group_share)
+
+    def deeper(self) -> "_Searches":
+        """Itself, to be done again with more candidates."""
+        self.queries = [replace(query, limit=self.ask.k * DEEP) for query in self.queries]
+        return self
+
+
+def _is_encodable(text: str) -> bool:
+    """Whether UTF-8 can carry a text; no example has one that it can't."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _predict(
+    ask: _Ask,
+    voters: dict[View, list[Neighbor]] | None,
+    sizes: ClassSizes,
+    windows: Matrix,
+    surface: SparseVector,
+    same_text: Neighbor | None,
+    *,
+    neighbor_limit: int | None,
+    examples_version: int,
+) -> Prediction:
+    task, fit = ask.task, ask.fit
+    if voters is None:
         prediction = abstain(task.name, task.rules, AbstentionReason.NO_TEXT)
+    elif same_text is not None:
+        prediction = decide(task.name, task.rules, settled_by(same_text, task.rules))
     else:
-        prediction = decide(task.name, task.rules, count_votes(neighbors, task.rules, sizes))
+        prototypes = (
+            fit.prototypes.opinions(windows, ask.in_metric(windows), surface) if fit and fit.prototypes else None
+        )
+        prediction = decide(task.name, task.rules, count_votes(voters, task.rules, sizes, prototypes=prototypes))
     return replace(
         prediction,
-        neighbors=prediction.neighbors[: options.neighbor_limit],
+        neighbors=prediction.neighbors[:neighbor_limit],
         policy_version=task.policy_version,
+        examples_version=examples_version,
     )

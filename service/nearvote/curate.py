@@ -262,8 +262,10 @@ class Curator:
             ids = [example.id for example in wanted.values() if example.task == task]
             known |= await self._store.get(tenant, task, ids)
         new = [example for id_, example in wanted.items() if id_ not in known]
-        embedded = (await self._embedder.embed([example.text for example in new])).windows if new else []
-        unreadable_ids = {example.id for example, windows in zip(new, embedded, strict=True) if not len(windows)}
+        embedded = await self._embedder.embed([example.text for example in new])
+        unreadable_ids = {
+            example.id for example, windows in zip(new, embedded.windows, strict=True) if not len(windows)
+        }
         unreadable: dict[int, NearvoteError] = {
             i: _nothing_to_read() for i, example in enumerate(given) if example.id in unreadable_ids
         }
@@ -277,8 +279,8 @@ class Curator:
             if before and replace(wanted[id_], updated_us=before.updated_us) == before:
                 wanted[id_] = before  # nothing changes
         fresh = [
-            EmbeddedExample(wanted[example.id], windows)
-            for example, windows in zip(new, embedded, strict=True)
+            EmbeddedExample(wanted[example.id], windows, surface)
+            for example, windows, surface in zip(new, embedded.windows, embedded.surfaces, strict=True)
             if len(windows)
         ]
         relabelled = [example for id_, example in wanted.items() if id_ in known and example != known[id_]]
@@ -309,12 +311,20 @@ class Curator:
                 if len(await self._store.get(tenant, task, ids)) < len(ids):
                     return False
             try:
-                await self._store.put(fresh)
+                await self._store.put([await self._projected(tenant, embedded) for embedded in fresh])
                 await self._store.annotate(relabelled)
             finally:
                 for task in changed:
                     await self._tasks.examples_changed(tenant, task)
         return True
+
+    async def _projected(self, tenant: str, embedded: EmbeddedExample) -> EmbeddedExample:
+        """With its vectors in the metric that serves its task now, so that it votes at once."""
+        task = await self._tasks.get(tenant, embedded.example.task)
+        fit = await self._tasks.fits.serving(tenant, task)
+        if task.slot is None or fit is None or fit.metric is None:
+            return embedded
+        return replace(embedded, projected={task.slot: fit.metric.project(embedded.vectors)})
 
     async def _shielded(self, write: Coroutine[Any, Any, bool]) -> bool:
         """Runs a write to its end, also when the caller hangs up in the middle of it."""

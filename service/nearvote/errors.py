@@ -12,12 +12,16 @@ NearvoteError
 │   └── InvalidField
 ├── NotFound
 │   ├── TaskNotFound
-│   └── ExampleNotFound
+│   ├── ExampleNotFound
+│   ├── FitNotFound
+│   └── JobNotFound
 ├── TaskExists
 ├── StateConflict               right in itself, but not in this state
 │   ├── TaskNotEmpty
 │   ├── LabelInUse
 │   ├── LimitReached
+│   ├── FitRunning
+│   ├── CannotFit
 │   └── TaskChanged
 ├── StoreUnavailable
 └── StartupError                the service does not start
@@ -128,6 +132,18 @@ class ExampleNotFound(NotFound):
     reason = "EXAMPLE_NOT_FOUND"
 
 
+class FitNotFound(NotFound):
+    """There is no such fit of the task."""
+
+    reason = "FIT_NOT_FOUND"
+
+
+class JobNotFound(NotFound):
+    """There is no job of this id."""
+
+    reason = "JOB_NOT_FOUND"
+
+
 class TaskExists(NearvoteError):
     """There is a task of this name already."""
 
@@ -156,6 +172,18 @@ class LimitReached(StateConflict):
     """There are as many of these as the service takes."""
 
     reason = "LIMIT_REACHED"
+
+
+class FitRunning(StateConflict):
+    """The task is being fitted already."""
+
+    reason = "FIT_RUNNING"
+
+
+class CannotFit(StateConflict):
+    """There is too little to learn from in the task's examples."""
+
+    reason = "CANNOT_FIT"
 
 
 class TaskChanged(StateConflict):

@@ -1,7 +1,7 @@
 """Embedding all examples again, for another encoder, while the service is stopped."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nearvote.embedding.embedder import Embedder
 from nearvote.examples.engine import Engine
@@ -14,6 +14,8 @@ from nearvote.examples.qdrant_store import (
     stored_space,
 )
 from nearvote.examples.store import EmbeddedExample, VectorSpace
+from nearvote.tasks.document import TASKS_KIND, task_from_document, task_to_document
+from nearvote.tasks.fits import Fits
 
 # Examples embedded and written at a time.
 _CHUNK = 256
@@ -21,10 +23,17 @@ _CHUNK = 256
 
 @dataclass(frozen=True, slots=True)
 class Reindexed:
-    """How many examples were embedded, and the ids of those that the encoder reads nothing in, which are gone."""
+    """What was done.
+
+    Attributes:
+        embedded_count: How many examples were embedded.
+        unreadable_ids: Those that the encoder reads nothing in; they are gone.
+        unfitted_tasks: Those whose fit was of the former vectors; they have the policy from before their first fit.
+    """
 
     embedded_count: int
     unreadable_ids: tuple[str, ...]
+    unfitted_tasks: tuple[str, ...] = ()
 
 
 async def reindex(
@@ -52,9 +61,25 @@ async def reindex(
     await drop_other_spaces(engine, old_space)  # what an earlier run left
     new = await create_space(engine, space)
     report = await _copy(old, new, embedder, progress)
+    refit = await _drop_fits(new)
     await activate_space(new, space)
     await drop_other_spaces(engine, space)
-    return report
+    return replace(report, unfitted_tasks=refit)
+
+
+async def _drop_fits(store: QdrantStore) -> tuple[str, ...]:
+    """What was learned of other vectors says nothing of these."""
+    fits = Fits(store)
+    unfitted = []
+    for tenant, name, body in await store.every_document(TASKS_KIND):
+        task = task_from_document(body)
+        if task.fit_version:
+            policy = await fits.first_policy(tenant, task)
+            plain = replace(task, policy=policy, policy_version=task.policy_version + 1, fit_version=0, slot=None)
+            await store.put_document(TASKS_KIND, tenant, name, task_to_document(plain))
+            await fits.delete_all(tenant, task)
+            unfitted.append(name)
+    return tuple(sorted(unfitted))
 
 
 async def _copy(
@@ -71,8 +96,8 @@ async def _copy(
             unreadable += [e.id for e, vectors in zip(chunk, embedded.windows, strict=True) if not len(vectors)]
             await new.put(
                 [
-                    EmbeddedExample(e, vectors)
-                    for e, vectors in zip(chunk, embedded.windows, strict=True)
+                    EmbeddedExample(e, vectors, surface)
+                    for e, vectors, surface in zip(chunk, embedded.windows, embedded.surfaces, strict=True)
                     if len(vectors)
                 ]
             )

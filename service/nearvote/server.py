@@ -18,6 +18,7 @@ from nearvote.rpc.classification import ClassificationServicer
 from nearvote.rpc.examples import ExampleServicer
 from nearvote.rpc.info import InfoServicer
 from nearvote.rpc.interceptors import StatusInterceptor
+from nearvote.rpc.learning import LearningServicer
 from nearvote.rpc.tasks import TaskServicer
 from nearvote.settings import Settings
 from nearvote.tasks.task import DEFAULT_TENANT
@@ -28,6 +29,8 @@ from nearvote.v1 import (
     example_service_pb2_grpc,
     info_service_pb2,
     info_service_pb2_grpc,
+    learning_service_pb2,
+    learning_service_pb2_grpc,
     task_service_pb2,
     task_service_pb2_grpc,
 )
@@ -42,6 +45,7 @@ _EXAMPLE_COUNT_SECONDS = 5.0  # how old the metric of examples may be
 _CLASSIFICATION = classification_service_pb2.DESCRIPTOR.services_by_name["ClassificationService"].full_name
 _EXAMPLE = example_service_pb2.DESCRIPTOR.services_by_name["ExampleService"].full_name
 _TASK = task_service_pb2.DESCRIPTOR.services_by_name["TaskService"].full_name
+_LEARNING = learning_service_pb2.DESCRIPTOR.services_by_name["LearningService"].full_name
 _INFO = info_service_pb2.DESCRIPTOR.services_by_name["InfoService"].full_name
 _HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 
@@ -50,6 +54,7 @@ _NEEDS = {
     _CLASSIFICATION: ("encoder", "store"),
     _EXAMPLE: ("encoder", "store"),
     _TASK: ("store",),
+    _LEARNING: ("encoder", "store"),
     _INFO: ("store",),
     "": ("encoder", "store"),
 }
@@ -124,12 +129,13 @@ def _server(settings: Settings, parts: Parts, health: HealthMonitor) -> grpc.aio
     )
     example_service_pb2_grpc.add_ExampleServiceServicer_to_server(ExampleServicer(parts.curator), server)
     task_service_pb2_grpc.add_TaskServiceServicer_to_server(TaskServicer(parts.tasks), server)
+    learning_service_pb2_grpc.add_LearningServiceServicer_to_server(LearningServicer(parts.learner), server)
     info_service_pb2_grpc.add_InfoServiceServicer_to_server(
         InfoServicer(parts.encoder.spec, settings.limits, parts.store.kind, parts.tasks), server
     )
     health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
     reflection.enable_server_reflection(
-        (_CLASSIFICATION, _EXAMPLE, _TASK, _INFO, _HEALTH, reflection.SERVICE_NAME), server
+        (_CLASSIFICATION, _EXAMPLE, _TASK, _LEARNING, _INFO, _HEALTH, reflection.SERVICE_NAME), server
     )
     return server
 

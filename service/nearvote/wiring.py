@@ -14,12 +14,15 @@ from nearvote.embedding.load import load_encoder
 from nearvote.examples.edge_engine import EdgeEngine
 from nearvote.examples.qdrant_store import QdrantStore, open_store
 from nearvote.examples.store import VectorSpace
+from nearvote.learn.jobs import Jobs
+from nearvote.learn.learner import Learner
 from nearvote.observe.metrics import Metrics, ObservedClassifier, ObservedEncoder
 from nearvote.reindex import Reindexed, reindex
 from nearvote.seeding import load_seeds, shipped_seeds
 from nearvote.settings import Settings
 from nearvote.tasks.registry import TaskRegistry
 from nearvote.tasks.task import DEFAULT_TENANT
+from nearvote.text.surface import SURFACE_VERSION
 
 if TYPE_CHECKING:
     from nearvote.examples.engine import Engine
@@ -37,16 +40,20 @@ class Parts:
     tasks: TaskRegistry
     classifier: ObservedClassifier
     curator: Curator
+    learner: Learner
     metrics: Metrics
 
 
 @contextlib.asynccontextmanager
-async def parts_of(settings: Settings, seed_progress: Progress) -> AsyncIterator[Parts]:
+async def parts_of(
+    settings: Settings, seed_progress: Progress, *, encoder: Encoder | None = None
+) -> AsyncIterator[Parts]:
     """Builds the parts of a service, ready to serve, and takes them apart at the end.
 
     Args:
         settings: What it was told.
         seed_progress: Told how many seeds are loaded, and how many there are.
+        encoder: One that is loaded already; the one that the settings name when None.
 
     Raises:
         StartupError: It can't start; the message says why and what to do.
@@ -56,13 +63,13 @@ async def parts_of(settings: Settings, seed_progress: Progress) -> AsyncIterator
         engine = open_engine(settings)  # first: a folder in use is known at once, a model takes longer to load
         stack.push_async_callback(engine.close)
         metrics = Metrics()
-        bare = _encoder(settings)
-        encoder = ObservedEncoder(bare, metrics)
-        batcher = Batcher(encoder)
+        bare = encoder or _encoder(settings)
+        observed = ObservedEncoder(bare, metrics)
+        batcher = Batcher(observed)
         stack.push_async_callback(batcher.close)
         metrics.watch_queue(lambda: batcher.depth)
-        store = await open_store(engine, _space(encoder.spec, settings))
-        embedder = Embedder(encoder, batcher, html=settings.html)
+        store = await open_store(engine, _space(observed.spec, settings))
+        embedder = Embedder(observed, batcher, html=settings.html)
         tasks = TaskRegistry(store, settings.limits)
         curator = Curator(embedder, store, tasks, settings.limits)
         stack.push_async_callback(curator.settle)
@@ -70,7 +77,10 @@ async def parts_of(settings: Settings, seed_progress: Progress) -> AsyncIterator
             folder = settings.seeds_dir or shipped_seeds()
             await load_seeds(folder, DEFAULT_TENANT, store, tasks, curator, seed_progress)
         classifier = ObservedClassifier(Classifier(embedder, store, tasks, settings.limits), metrics)
-        yield Parts(bare, batcher, store, tasks, classifier, curator, metrics)
+        jobs = Jobs()
+        stack.push_async_callback(jobs.close)
+        learner = Learner(embedder, store, tasks, settings.limits, jobs)
+        yield Parts(bare, batcher, store, tasks, classifier, curator, learner, metrics)
 
 
 async def reindex_with(settings: Settings, progress: Progress) -> Reindexed:
@@ -111,4 +121,5 @@ def _encoder(settings: Settings) -> Encoder:
 
 def _space(spec: EncoderSpec, settings: Settings) -> VectorSpace:
     # The same text read as HTML is another text.
-    return VectorSpace(f"{spec.key}html" if settings.html else spec.key, spec.dimension, spec.model)
+    reading = f"s{SURFACE_VERSION}{'html' if settings.html else ''}"
+    return VectorSpace(f"{spec.key}{reading}", spec.dimension, spec.model)

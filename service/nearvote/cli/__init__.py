@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from nearvote.cli import classify, examples, serve, tasks
+from nearvote.cli import check, classify, examples, learn, serve, tasks
+from nearvote.cli import map as map_command
 from nearvote.version import VERSION
 
 app = typer.Typer(
@@ -17,7 +18,11 @@ app = typer.Typer(
 app.command("serve")(serve.serve)
 app.command("reindex")(serve.reindex)
 app.command("classify")(classify.classify)
+app.command("fit")(learn.fit)
+app.command("evaluate")(learn.evaluate)
+app.command("map")(map_command.map_)
 app.command("info")(tasks.info)
+examples.app.command("check")(check.check)
 app.add_typer(examples.app, name="examples")
 app.add_typer(tasks.app, name="tasks")
 

@@ -126,8 +126,11 @@ def _show(text: str, predictions: tuple[Prediction, ...], windows: int) -> None:
     for prediction in predictions:
         reason = prediction.abstention_reason
         answer = f"abstains: {reason.value}" if reason else ", ".join(prediction.labels)
-        evidence = [f"{n.similarity:.2f} {', '.join(n.labels)}: {shortened(n.text)}" for n in prediction.neighbors]
+        evidence = [
+            f"{n.share:.0%} {n.view.value} {n.similarity:.2f} {', '.join(n.labels)}: {shortened(n.text)}"
+            for n in prediction.neighbors
+        ]
         rows.append(
             (prediction.task, answer, f"{prediction.score:.3f}", f"{prediction.margin:.3f}", "\n".join(evidence))
         )
-    print_table(title, ("task", "label", "score", "margin", "nearest examples"), rows)
+    print_table(title, ("task", "label", "score", "margin", "voters: share, view, similarity"), rows)

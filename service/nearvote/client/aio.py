@@ -7,15 +7,20 @@ from typing import Any, Self, TypeVar, cast
 import grpc
 
 from nearvote.classify import Classification, Options
-from nearvote.client import calls
+from nearvote.client import calls, learning
 from nearvote.client.calls import DEFAULT_ADDRESS, Call, ImportProgress, ServiceInfo, StreamAnswer
 from nearvote.client.errors import FailedCall, error_of_call
+from nearvote.client.learning import FitJob
 from nearvote.curate import Saved, SearchedExample
 from nearvote.examples.example import Draft, Example
+from nearvote.learn.finding import Finding
+from nearvote.learn.goal import Goal, ValidationMessage
+from nearvote.tasks.fit import Fit
 from nearvote.tasks.task import Task
 from nearvote.v1.classification_service_pb2_grpc import ClassificationServiceStub
 from nearvote.v1.example_service_pb2_grpc import ExampleServiceStub
 from nearvote.v1.info_service_pb2_grpc import InfoServiceStub
+from nearvote.v1.learning_service_pb2_grpc import LearningServiceStub
 from nearvote.v1.task_service_pb2_grpc import TaskServiceStub
 
 _T = TypeVar("_T")
@@ -40,6 +45,7 @@ class AsyncClient:
             "classification": ClassificationServiceStub(self._channel),
             "example": ExampleServiceStub(self._channel),
             "task": TaskServiceStub(self._channel),
+            "learning": LearningServiceStub(self._channel),
             "info": InfoServiceStub(self._channel),
         }
 
@@ -190,6 +196,40 @@ class AsyncClient:
     async def delete_task(self, name: str, *, force: bool = False) -> int:
         """Deletes a task, with its examples when forced to. Returns how many examples went with it."""
         return await self._do(calls.delete_task(name, force=force))
+
+    async def start_fit(
+        self, task: str, goal: Goal | None = None, validation: Sequence[ValidationMessage] = ()
+    ) -> FitJob:
+        """Begins to fit a task, and returns at once; `fit_job` says how far it is.
+
+        Args:
+            task: The task.
+            goal: What floors are set for; the best F1 when None.
+            validation: Messages to set floors and calibration on instead of the examples.
+        """
+        return await self._do(learning.start_fit(task, goal or Goal(), validation))
+
+    async def fit_job(self, id_: str) -> FitJob:
+        """Asks how far a fit is."""
+        return await self._do(learning.get_fit_job(id_))
+
+    async def cancel_fit(self, id_: str) -> FitJob:
+        """Stops a fit; what served before still serves."""
+        return await self._do(learning.cancel_fit_job(id_))
+
+    async def roll_back_fit(self, task: str) -> int:
+        """Goes back to the former fit and its policy. Returns its version; 0 for none."""
+        return await self._do(learning.roll_back_fit(task))
+
+    async def get_fit(self, task: str) -> Fit:
+        """Reads the fit that serves a task: its policy and figures, not its arrays."""
+        return await self._do(learning.get_fit(task))
+
+    async def check_examples(self, task: str) -> AsyncIterator[Finding]:
+        """Yields what is doubtful about a task's examples, the most doubtful of each kind first."""
+        async for reply in self._stream("learning", "CheckExamples", learning.check_request(task)):
+            for one in learning.checked(reply):
+                yield one
 
     async def info(self) -> ServiceInfo:
         """Asks what is running."""

@@ -17,6 +17,7 @@ from nearvote.tasks.task import Task
 from nearvote.v1 import classification_service_pb2 as classification
 from nearvote.v1 import example_service_pb2 as examples
 from nearvote.v1 import info_service_pb2 as info
+from nearvote.v1 import learning_service_pb2 as learning
 from nearvote.v1 import task_service_pb2 as tasks
 
 _T = TypeVar("_T")
@@ -25,8 +26,8 @@ DEFAULT_ADDRESS = "127.0.0.1:50051"
 
 # What may be sent twice without harm is sent again; what would fail the second time, having worked the first, is not.
 # Adding an example is of the first kind: its id comes from its text.
-_NOT_REPEATABLE = ("CreateTask", "UpdateTask", "DeleteTask", "DeleteExample")
-_SERVICES = (classification, examples, tasks, info)
+_NOT_REPEATABLE = ("CreateTask", "UpdateTask", "DeleteTask", "DeleteExample", "StartFit", "RollBackFit")
+_SERVICES = (classification, examples, tasks, learning, info)
 
 CHANNEL_OPTIONS: list[tuple[str, Any]] = [
     ("grpc.max_receive_message_length", -1),

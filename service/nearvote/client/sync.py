@@ -7,15 +7,20 @@ from typing import Any, Self, TypeVar, cast
 import grpc
 
 from nearvote.classify import Classification, Options
-from nearvote.client import calls
+from nearvote.client import calls, learning
 from nearvote.client.calls import DEFAULT_ADDRESS, Call, ImportProgress, ServiceInfo, StreamAnswer
 from nearvote.client.errors import FailedCall, error_of_call
+from nearvote.client.learning import FitJob
 from nearvote.curate import Saved, SearchedExample
 from nearvote.examples.example import Draft, Example
+from nearvote.learn.finding import Finding
+from nearvote.learn.goal import Goal, ValidationMessage
+from nearvote.tasks.fit import Fit
 from nearvote.tasks.task import Task
 from nearvote.v1.classification_service_pb2_grpc import ClassificationServiceStub
 from nearvote.v1.example_service_pb2_grpc import ExampleServiceStub
 from nearvote.v1.info_service_pb2_grpc import InfoServiceStub
+from nearvote.v1.learning_service_pb2_grpc import LearningServiceStub
 from nearvote.v1.task_service_pb2_grpc import TaskServiceStub
 
 _T = TypeVar("_T")
@@ -40,6 +45,7 @@ class Client:
             "classification": ClassificationServiceStub(self._channel),
             "example": ExampleServiceStub(self._channel),
             "task": TaskServiceStub(self._channel),
+            "learning": LearningServiceStub(self._channel),
             "info": InfoServiceStub(self._channel),
         }
 
@@ -174,6 +180,37 @@ class Client:
     def delete_task(self, name: str, *, force: bool = False) -> int:
         """Deletes a task, with its examples when forced to. Returns how many examples went with it."""
         return self._do(calls.delete_task(name, force=force))
+
+    def start_fit(self, task: str, goal: Goal | None = None, validation: Sequence[ValidationMessage] = ()) -> FitJob:
+        """Begins to fit a task, and returns at once; `fit_job` says how far it is.
+
+        Args:
+            task: The task.
+            goal: What floors are set for; the best F1 when None.
+            validation: Messages to set floors and calibration on instead of the examples.
+        """
+        return self._do(learning.start_fit(task, goal or Goal(), validation))
+
+    def fit_job(self, id_: str) -> FitJob:
+        """Asks how far a fit is."""
+        return self._do(learning.get_fit_job(id_))
+
+    def cancel_fit(self, id_: str) -> FitJob:
+        """Stops a fit; what served before still serves."""
+        return self._do(learning.cancel_fit_job(id_))
+
+    def roll_back_fit(self, task: str) -> int:
+        """Goes back to the former fit and its policy. Returns its version; 0 for none."""
+        return self._do(learning.roll_back_fit(task))
+
+    def get_fit(self, task: str) -> Fit:
+        """Reads the fit that serves a task: its policy and figures, not its arrays."""
+        return self._do(learning.get_fit(task))
+
+    def check_examples(self, task: str) -> Iterator[Finding]:
+        """Yields what is doubtful about a task's examples, the most doubtful of each kind first."""
+        for reply in self._stream("learning", "CheckExamples", learning.check_request(task)):
+            yield from learning.checked(reply)
 
     def info(self) -> ServiceInfo:
         """Asks what is running."""

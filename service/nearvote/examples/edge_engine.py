@@ -8,14 +8,14 @@ import asyncio
 import fcntl
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import qdrant_edge as edge
 
 from nearvote.errors import InvalidSetting, StoreLocked, StoreUnavailable
-from nearvote.examples.engine import Found, Match, NearestQuery, Payload, Point, Schema
+from nearvote.examples.engine import Found, Match, NearestQuery, Payload, Point, Schema, Sparse, Vector
 
 _T = TypeVar("_T")
 
@@ -75,9 +75,11 @@ class EdgeEngine:
         vectors = {
             vector: edge.EdgeVectorParams(dimension, edge.Distance.Cosine) for vector, dimension in schema.dense.items()
         }
+        sparse = {vector: edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf) for vector in schema.sparse}
         # Edge wants at least one vector field; a sparse one that stays empty costs nothing.
         config = edge.EdgeConfig(
-            vectors=vectors or None, sparse_vectors=None if vectors else {"none": edge.EdgeSparseVectorParams()}
+            vectors=vectors or None,
+            sparse_vectors=sparse or (None if vectors else {"none": edge.EdgeSparseVectorParams()}),
         )
         shard = _call(edge.EdgeShard.create, str(draft), config)
         index = edge.UpdateOperation.create_field_index
@@ -103,8 +105,15 @@ class EdgeEngine:
     async def upsert(self, collection: str, points: Sequence[Point]) -> None:
         """Adds points, replacing those of the same id."""
         if points:
-            batch = [edge.Point(point.id, dict(point.vectors), point.payload) for point in points]
+            batch = [edge.Point(point.id, _edge_vectors(point.vectors), point.payload) for point in points]
             _call(self._shards[collection].update, edge.UpdateOperation.upsert_points(batch))
+            await asyncio.sleep(0)
+
+    async def set_vectors(self, collection: str, vectors: Mapping[str, Mapping[str, Vector]]) -> None:
+        """Sets named vectors of points that are there."""
+        if vectors:
+            batch = [edge.PointVectors(id_, _edge_vectors(named)) for id_, named in vectors.items()]
+            _call(self._shards[collection].update, edge.UpdateOperation.update_vectors(batch))
             await asyncio.sleep(0)
 
     async def set_payload(self, collection: str, match: Match, payload: Payload) -> None:
@@ -127,10 +136,11 @@ class EdgeEngine:
             request = edge.QueryBatchRequest(
                 [
                     edge.QueryRequest(
-                        query=edge.Query.Nearest(query.vector, using=query.using),
+                        query=edge.Query.Nearest(_edge_vector(query.vector), using=query.using),
                         filter=_filter(query.match),
                         limit=query.limit,
                         with_payload=list(query.fields),
+                        params=_search_params(query),
                     )
                     for query in queries[start : start + _QUERY_PART]
                 ]
@@ -148,14 +158,20 @@ class EdgeEngine:
         return [Found(str(record.id), record.payload or {}) for record in records]
 
     async def scroll(
-        self, collection: str, match: Match, limit: int, from_id: str | None
+        self, collection: str, match: Match, limit: int, from_id: str | None, vectors: tuple[str, ...] = ()
     ) -> tuple[list[Found], str | None]:
         """Up to `limit` points that match, by id."""
-        request = edge.ScrollRequest(offset=from_id, limit=limit, filter=_filter(match), with_payload=True)
-        records, following = _call(self._shards[collection].scroll, request)
-        return [Found(str(record.id), record.payload or {}) for record in records], (
-            None if following is None else str(following)
+        request = edge.ScrollRequest(
+            offset=from_id,
+            limit=limit,
+            filter=_filter(match),
+            with_payload=True,
+            with_vector=list(vectors) if vectors else False,
         )
+        records, following = _call(self._shards[collection].scroll, request)
+        await asyncio.sleep(0)
+        found = [Found(str(record.id), record.payload or {}, vectors=_named(record.vector)) for record in records]
+        return found, None if following is None else str(following)
 
     async def count(self, collection: str, match: Match) -> int:
         """How many points match."""
@@ -212,6 +228,27 @@ def _call(operation: Callable[..., _T], *arguments: object) -> _T:
 def _is_failure(error: BaseException) -> bool:
     # Edge raises plain Exception, and where Rust panics an exception that is not even one.
     return isinstance(error, Exception) or type(error).__name__ == "PanicException"
+
+
+def _edge_vector(vector: Vector) -> Any:
+    return edge.SparseVector(vector.indices, vector.values) if isinstance(vector, Sparse) else vector
+
+
+def _edge_vectors(vectors: Mapping[str, Vector]) -> dict[str, Any]:
+    return {name: _edge_vector(vector) for name, vector in vectors.items()}
+
+
+def _named(vectors: Any) -> dict[str, Vector]:
+    if not isinstance(vectors, dict):  # none were asked for, or the point has none
+        return {}
+    return {
+        name: Sparse(list(vector.indices), list(vector.values)) if isinstance(vector, edge.SparseVector) else vector
+        for name, vector in vectors.items()
+    }
+
+
+def _search_params(query: NearestQuery) -> edge.SearchParams | None:
+    return edge.SearchParams(idf=edge.IdfParams(corpus=_filter(query.corpus))) if query.corpus else None
 
 
 def _filter(match: Match) -> edge.Filter:

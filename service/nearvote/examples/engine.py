@@ -9,32 +9,48 @@ Match = Mapping[str, str | int]  # payload fields and the values they must have;
 
 
 @dataclass(frozen=True, slots=True)
+class Sparse:
+    """A sparse vector: the places of its elements, each once, and the elements."""
+
+    indices: list[int]
+    values: list[float]
+
+
+Vector = list[float] | Sparse
+
+
+@dataclass(frozen=True, slots=True)
 class Point:
     """A point to be stored: a UUID, its named vectors, its payload."""
 
     id: str
     payload: Payload
-    vectors: Mapping[str, list[float]] = field(default_factory=dict)
+    vectors: Mapping[str, Vector] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A point that was found, its payload cut to the fields asked for; a score only from a search."""
+    """A point that was found, its payload and vectors cut to those asked for; a score only from a search."""
 
     id: str
     payload: Payload
     score: float = 0.0
+    vectors: Mapping[str, Vector] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class NearestQuery:
-    """A search for the nearest vectors among the points that match."""
+    """A search for the nearest vectors among the points that match.
 
-    vector: list[float]
+    A sparse vector's elements are weighed by how rare they are among the points that match `corpus`.
+    """
+
+    vector: Vector
     using: str
     match: Match
     limit: int
     fields: tuple[str, ...]
+    corpus: Match = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +59,7 @@ class Schema:
 
     Attributes:
         dense: Dimension of each named dense vector; compared by cosine.
+        sparse: Names of sparse vectors; compared by dot product, weighed by inverse document frequency.
         tenant: Keyword field by which points are laid out together.
         keywords: Further keyword fields with an index.
         integers: Integer fields with an index.
@@ -52,6 +69,7 @@ class Schema:
     tenant: str
     keywords: tuple[str, ...]
     integers: tuple[str, ...] = ()
+    sparse: tuple[str, ...] = ()
 
 
 class Engine(Protocol):
@@ -75,6 +93,10 @@ class Engine(Protocol):
         """Adds points, replacing those of the same id: all of them or none."""
         ...
 
+    async def set_vectors(self, collection: str, vectors: Mapping[str, Mapping[str, Vector]]) -> None:
+        """Sets named vectors of points that are there, by id; their other vectors and their payload stay."""
+        ...
+
     async def set_payload(self, collection: str, match: Match, payload: Payload) -> None:
         """Sets payload fields of all points that match; other fields stay."""
         ...
@@ -92,7 +114,7 @@ class Engine(Protocol):
         ...
 
     async def scroll(
-        self, collection: str, match: Match, limit: int, from_id: str | None
+        self, collection: str, match: Match, limit: int, from_id: str | None, vectors: tuple[str, ...] = ()
     ) -> tuple[list[Found], str | None]:
         """Up to `limit` points that match, by id, beginning with `from_id`; and the id to go on from."""
         ...

@@ -24,12 +24,16 @@ class ExampleFile:
         lines: The file's lines, as bytes.
         task: The task of examples that name none.
         is_csv: The file is CSV, not JSON Lines.
+        source_field: The field that says where a text comes from, or which texts it is counted with.
     """
 
-    def __init__(self, lines: Iterable[bytes], task: str = "", *, is_csv: bool = False) -> None:
+    def __init__(
+        self, lines: Iterable[bytes], task: str = "", *, is_csv: bool = False, source_field: str = "source"
+    ) -> None:
         self._lines = lines
         self._task = task
         self._is_csv = is_csv
+        self._source_field = source_field
         self.ignored_fields: set[str] = set()
         """Names of fields that were met and mean nothing here."""
 
@@ -75,10 +79,10 @@ class ExampleFile:
     def _draft(self, record: Any) -> Draft:
         if not isinstance(record, dict):
             raise InvalidExample("this is not a JSON object")
-        self.ignored_fields |= record.keys() - _FIELDS - _EXPORTED
+        self.ignored_fields |= record.keys() - _FIELDS - _EXPORTED - {self._source_field}
         labels = record.get("labels", [record["label"]] if "label" in record else [])
         text, task = record.get("text"), record.get("task", self._task)
-        weight, source = record.get("weight", 1.0), record.get("source", "")
+        weight, source = record.get("weight", 1.0), record.get(self._source_field, "")
         if not isinstance(text, str):
             raise InvalidExample("text is missing, or not a string", field="text")
         if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):

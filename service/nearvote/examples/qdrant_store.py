@@ -10,11 +10,15 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from nearvote.errors import EncoderMismatch
-from nearvote.examples.engine import Engine, Found, Match, NearestQuery, Point, Schema
+from nearvote.examples.engine import Engine, Found, Match, NearestQuery, Point, Schema, Sparse, Vector
 from nearvote.examples.example import Example, point_id
-from nearvote.examples.store import EmbeddedExample, Page, SearchQuery, VectorSpace
+from nearvote.examples.store import EmbeddedExample, Page, SearchQuery, StoredWindow, Vectors, VectorSpace
+from nearvote.text.surface import SparseVector, fingerprint
 from nearvote.voting.ballot import ClassSizes
+from nearvote.voting.metric import Slot
 from nearvote.voting.neighbor import Neighbor, View, nearest_first
 
 STATE_COLLECTION = "nearvote_state"
@@ -23,12 +27,13 @@ _STATE_SCHEMA = Schema(dense={}, tenant="tenant", keywords=("kind",))
 _DOCUMENT_NAMESPACE = uuid.UUID("0b1a3f86-5a5e-4a55-8d0e-1f6a3c1a9c02")
 _SPACE = ("space", "", "active")  # kind, tenant and name of the document that names the active collection
 
-_SEARCHED_FIELDS = ("example_id", "labels", "weight", "source")
+_SEARCHED_FIELDS = ("example_id", "labels", "weight", "source", "fingerprint")
 _MAX_FACETS = 10_000
 _SCROLL_PAGE = 1_000
 # How much further than asked a search looks for more examples of equal nearness.
 _MOST_TIMES = 64
 _POINTS_A_WRITE = 64
+_VECTORS_PAGE = 256
 
 
 class QdrantStore:
@@ -103,6 +108,7 @@ class QdrantStore:
         points: list[Point] = []
         for embedded in examples:
             example = embedded.example
+            print_of_text = fingerprint(embedded.surface)
             # The first window last: by its point an example is known, so one that was cut short is written anew.
             for window, vector in reversed(list(enumerate(embedded.vectors.tolist()))):
                 payload = {
@@ -110,15 +116,41 @@ class QdrantStore:
                     "task": example.task,
                     "example_id": example.id,
                     "window": window,
+                    "fingerprint": print_of_text,
                     **_annotations(example),
                 }
-                if window == 0:
+                vectors: dict[str, Vector] = {View.MEANING.value: vector}
+                vectors |= {slot.value: rows[window].tolist() for slot, rows in embedded.projected.items()}
+                if window == 0:  # the text, and the view that looks at all of it, stand with the first window
                     payload["text"] = example.text
-                points.append(Point(point_id(example.id, window), payload, {View.MEANING.value: vector}))
+                    vectors[View.SURFACE.value] = _sparse(embedded.surface)
+                points.append(Point(point_id(example.id, window), payload, vectors))
             if len(points) >= _POINTS_A_WRITE:  # only between examples: one write is made whole or not at all
                 await self._engine.upsert(self._collection, points)
                 points = []
         await self._engine.upsert(self._collection, points)
+
+    async def project(self, slot: Slot, vectors: Mapping[str, Vectors]) -> None:
+        """Sets the vectors of stored windows in a learned metric."""
+        ids = list(vectors)
+        for start in range(0, len(ids), _POINTS_A_WRITE):
+            part = ids[start : start + _POINTS_A_WRITE]
+            await self._engine.set_vectors(self._collection, {id_: {slot.value: vectors[id_].tolist()} for id_ in part})
+
+    async def windows(self, tenant: str, task: str) -> AsyncIterator[list[StoredWindow]]:
+        """All windows of a task's examples, page by page."""
+        from_id = None
+        while True:
+            found, from_id = await self._engine.scroll(
+                self._collection,
+                {"tenant": tenant, "task": task},
+                _VECTORS_PAGE,
+                from_id,
+                (View.MEANING.value, View.SURFACE.value),
+            )
+            yield [_stored_window(point) for point in found]
+            if from_id is None:
+                return
 
     async def annotate(self, examples: Sequence[Example]) -> None:
         """Replaces labels, weight, source and times of stored examples."""
@@ -164,6 +196,21 @@ class QdrantStore:
             if from_id is None:
                 return documents
 
+    async def every_document(self, kind: str) -> list[tuple[str, str, dict[str, Any]]]:
+        """All documents of a kind: tenant, name and body of each."""
+        documents: list[tuple[str, str, dict[str, Any]]] = []
+        from_id = None
+        while True:
+            found, from_id = await self._engine.scroll(STATE_COLLECTION, {"kind": kind}, _SCROLL_PAGE, from_id)
+            documents += [(point.payload["tenant"], point.payload["name"], point.payload["body"]) for point in found]
+            if from_id is None:
+                return documents
+
+    async def document(self, kind: str, tenant: str, name: str) -> dict[str, Any] | None:
+        """One document; None when there is none."""
+        found = await self._engine.retrieve(STATE_COLLECTION, [_document_id(kind, tenant, name)], None)
+        return found[0].payload["body"] if found else None
+
     async def put_document(self, kind: str, tenant: str, name: str, body: Mapping[str, Any]) -> None:
         """Adds or replaces a document."""
         payload = {"kind": kind, "tenant": tenant, "name": name, "body": dict(body)}
@@ -183,10 +230,13 @@ class QdrantStore:
         await self._engine.close()
 
     def _nearest_query(self, query: SearchQuery, limit: int) -> NearestQuery:
-        match: dict[str, str | int] = {"tenant": query.tenant, "task": query.task}
-        if query.label:
-            match["labels"] = query.label
-        return NearestQuery(query.vector.tolist(), query.view.value, match, limit, _SEARCHED_FIELDS)
+        corpus: dict[str, str | int] = {"tenant": query.tenant, "task": query.task}
+        match = {**corpus, "labels": query.label} if query.label else corpus
+        if isinstance(query.vector, SparseVector):
+            vector = _sparse(query.vector)
+            return NearestQuery(vector, query.view.value, match, limit, _SEARCHED_FIELDS, corpus)
+        using = query.slot.value if query.slot else query.view.value
+        return NearestQuery(query.vector.tolist(), using, match, limit, _SEARCHED_FIELDS)
 
     async def _with_texts(self, results: list[list[Neighbor]]) -> list[list[Neighbor]]:
         # The text stands with an example's first window, whichever window was found.
@@ -233,7 +283,8 @@ async def create_space(engine: Engine, space: VectorSpace) -> QdrantStore:
     """A store for a vector space, beside the active one."""
     await engine.create_collection(STATE_COLLECTION, _STATE_SCHEMA)
     schema = Schema(
-        dense={View.MEANING.value: space.dimension},
+        dense=dict.fromkeys((View.MEANING.value, *(slot.value for slot in Slot)), space.dimension),
+        sparse=(View.SURFACE.value,),
         tenant="tenant",
         keywords=("task", "labels", "source", "example_id"),
         integers=("window",),
@@ -298,14 +349,41 @@ def _neighbors(points: Sequence[Found], query: SearchQuery) -> list[Neighbor]:
                 example_id=payload["example_id"],
                 labels=tuple(payload["labels"]),
                 # Rounding puts the cosine of equal vectors a little above 1.
-                similarity=min(1.0, max(-1.0, point.score)),
+                similarity=min(1.0, max(-1.0, point.score)) if query.view is View.MEANING else point.score,
                 example_weight=payload["weight"],
                 view=query.view,
                 window=query.window,
                 source=payload["source"],
+                fingerprint=payload["fingerprint"],
             ),
         )
     return nearest_first(list(nearest.values()))
+
+
+def _sparse(vector: SparseVector) -> Sparse:
+    return Sparse(vector.indices.tolist(), vector.values.tolist())
+
+
+def _stored_window(point: Found) -> StoredWindow:
+    payload = point.payload
+    surface = point.vectors.get(View.SURFACE.value)
+    return StoredWindow(
+        point_id=point.id,
+        example_id=payload["example_id"],
+        window=payload["window"],
+        labels=tuple(payload["labels"]),
+        example_weight=payload["weight"],
+        source=payload["source"],
+        fingerprint=payload["fingerprint"],
+        text=payload.get("text", ""),
+        vector=np.array(point.vectors[View.MEANING.value], np.float32),
+        surface=_surface(surface) if isinstance(surface, Sparse) else None,
+    )
+
+
+def _surface(stored: Sparse) -> SparseVector:
+    order = np.argsort(stored.indices)  # engines keep no order
+    return SparseVector(np.array(stored.indices, np.uint32)[order], np.array(stored.values, np.float32)[order])
 
 
 def _end_is_tied(neighbors: Sequence[Neighbor], limit: int) -> bool:

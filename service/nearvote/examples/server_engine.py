@@ -1,7 +1,7 @@
 """A Qdrant server or cluster, over gRPC by qdrant-client."""
 
-from collections.abc import Awaitable, Sequence
-from typing import Literal, TypeVar
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import Any, Literal, TypeVar
 
 import grpc
 from qdrant_client import AsyncQdrantClient, models
@@ -9,7 +9,7 @@ from qdrant_client.common.client_exceptions import QdrantException
 from qdrant_client.http.exceptions import ApiException
 
 from nearvote.errors import StoreUnavailable
-from nearvote.examples.engine import Found, Match, NearestQuery, Payload, Point, Schema
+from nearvote.examples.engine import Found, Match, NearestQuery, Payload, Point, Schema, Sparse, Vector
 
 _T = TypeVar("_T")
 
@@ -52,8 +52,9 @@ class ServerEngine:
                 vector: models.VectorParams(size=dimension, distance=models.Distance.COSINE)
                 for vector, dimension in schema.dense.items()
             }
+            sparse = {vector: models.SparseVectorParams(modifier=models.Modifier.IDF) for vector in schema.sparse}
             try:
-                await _answer(client.create_collection(name, vectors_config=vectors))
+                await _answer(client.create_collection(name, vectors_config=vectors, sparse_vectors_config=sparse))
             except StoreUnavailable:
                 if not await _answer(client.collection_exists(name)):  # another replica was faster
                     raise
@@ -72,9 +73,16 @@ class ServerEngine:
         """Adds points, replacing those of the same id."""
         if points:
             structs = [
-                models.PointStruct(id=point.id, vector=dict(point.vectors), payload=point.payload) for point in points
+                models.PointStruct(id=point.id, vector=_vectors(point.vectors), payload=point.payload)
+                for point in points
             ]
             await _answer(self._client.upsert(collection, structs, wait=True))
+
+    async def set_vectors(self, collection: str, vectors: Mapping[str, Mapping[str, Vector]]) -> None:
+        """Sets named vectors of points that are there."""
+        if vectors:
+            points = [models.PointVectors(id=id_, vector=_vectors(named)) for id_, named in vectors.items()]
+            await _answer(self._client.update_vectors(collection, points, wait=True))
 
     async def set_payload(self, collection: str, match: Match, payload: Payload) -> None:
         """Sets payload fields of all points that match."""
@@ -90,11 +98,12 @@ class ServerEngine:
             return []
         requests = [
             models.QueryRequest(
-                query=query.vector,
+                query=_vector(query.vector),
                 using=query.using,
                 filter=_filter(query.match),
                 limit=query.limit,
                 with_payload=list(query.fields),
+                params=_search_params(query),
             )
             for query in queries
         ]
@@ -111,13 +120,19 @@ class ServerEngine:
         return [Found(str(record.id), record.payload or {}) for record in records]
 
     async def scroll(
-        self, collection: str, match: Match, limit: int, from_id: str | None
+        self, collection: str, match: Match, limit: int, from_id: str | None, vectors: tuple[str, ...] = ()
     ) -> tuple[list[Found], str | None]:
         """Up to `limit` points that match, by id."""
         records, following = await _answer(
-            self._client.scroll(collection, scroll_filter=_filter(match), limit=limit, offset=from_id)
+            self._client.scroll(
+                collection,
+                scroll_filter=_filter(match),
+                limit=limit,
+                offset=from_id,
+                with_vectors=list(vectors) if vectors else False,
+            )
         )
-        found = [Found(str(record.id), record.payload or {}) for record in records]
+        found = [Found(str(record.id), record.payload or {}, vectors=_named(record.vector)) for record in records]
         return found, None if following is None else str(following)
 
     async def count(self, collection: str, match: Match) -> int:
@@ -147,6 +162,31 @@ async def _answer(call: Awaitable[_T]) -> _T:
         raise StoreUnavailable(
             "the Qdrant server did not answer, or refused; its own words are in the service's log"
         ) from error
+
+
+def _vector(vector: Vector) -> Any:
+    if isinstance(vector, Sparse):
+        return models.SparseVector(indices=vector.indices, values=vector.values)
+    return vector
+
+
+def _vectors(vectors: Mapping[str, Vector]) -> dict[str, Any]:
+    return {name: _vector(vector) for name, vector in vectors.items()}
+
+
+def _named(vectors: Any) -> dict[str, Vector]:
+    if not isinstance(vectors, dict):  # none were asked for, or the point has none
+        return {}
+    return {
+        name: Sparse(vector.indices, vector.values) if isinstance(vector, models.SparseVector) else vector
+        for name, vector in vectors.items()
+    }
+
+
+def _search_params(query: NearestQuery) -> models.SearchParams | None:
+    if not query.corpus:
+        return None
+    return models.SearchParams(idf=models.IdfCorpusParams(corpus=_filter(query.corpus)))
 
 
 def _filter(match: Match) -> models.Filter:

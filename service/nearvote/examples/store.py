@@ -1,14 +1,16 @@
 """What a store of examples can do. Reading and writing are apart, so that classification can't write."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from nearvote.examples.example import Example
+from nearvote.text.surface import SparseVector
 from nearvote.voting.ballot import ClassSizes
+from nearvote.voting.metric import Slot
 from nearvote.voting.neighbor import Neighbor, View
 
 Vectors = npt.NDArray[np.float32]
@@ -36,28 +38,39 @@ class SearchQuery:
     Attributes:
         tenant: Whose examples.
         task: Of which task.
-        vector: (dimension,) float32, of length 1.
+        vector: The view's: (dimension,) float32 of length 1, or a sparse one.
         limit: How many, 1 or more.
         label: Only examples with this label; all when empty.
         view: The view to search.
+        slot: The slot of the learned metric to search instead of the plain vectors; meaning only.
         window: Which of the message's windows asks; goes into the neighbours found.
     """
 
     tenant: str
     task: str
-    vector: Vectors
+    vector: Vectors | SparseVector
     limit: int
     label: str = ""
     view: View = View.MEANING
+    slot: Slot | None = None
     window: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedExample:
-    """An example and its vectors, (windows, dimension) float32, rows of length 1, one row or more."""
+    """An example and its views.
+
+    Attributes:
+        example: The example.
+        vectors: (windows, dimension) float32, rows of length 1, one row or more.
+        surface: Its text's n-grams.
+        projected: The vectors in learned metrics, by slot, each of the shape of `vectors`.
+    """
 
     example: Example
     vectors: Vectors
+    surface: SparseVector
+    projected: Mapping[Slot, Vectors] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +79,35 @@ class Page:
 
     examples: list[Example]
     next_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredWindow:
+    """One window of an example as it is stored.
+
+    Attributes:
+        point_id: Of the window itself.
+        example_id: Of its example.
+        window: Which of the example's windows it is, from 0.
+        labels: The example's labels, sorted.
+        example_weight: How much its vote counts.
+        source: Where it comes from; may be empty.
+        fingerprint: SimHash of its text.
+        text: The example's text, with its first window; empty with the others.
+        vector: (dimension,) float32, of length 1.
+        surface: The text's n-grams, with its first window; None with the others.
+    """
+
+    point_id: str
+    example_id: str
+    window: int
+    labels: tuple[str, ...]
+    example_weight: float
+    source: str
+    fingerprint: int
+    text: str
+    vector: Vectors
+    surface: SparseVector | None
 
 
 class ExampleReader(Protocol):
@@ -89,6 +131,10 @@ class ExampleReader(Protocol):
         """How many examples the task has, and how many of them have each label."""
         ...
 
+    def windows(self, tenant: str, task: str) -> AsyncIterator[list[StoredWindow]]:
+        """All windows of a task's examples, page by page, in the order of their point ids."""
+        ...
+
 
 class ExampleStore(ExampleReader, Protocol):
     """Keeps examples. A write that returned is durable, and seen by the next read."""
@@ -98,6 +144,10 @@ class ExampleStore(ExampleReader, Protocol):
 
         Cut short, an example is there whole or unknown to `get`, and adding it again makes it whole.
         """
+        ...
+
+    async def project(self, slot: Slot, vectors: Mapping[str, Vectors]) -> None:
+        """Sets the vectors of stored windows in a learned metric, by point id; (dimension,) float32, of length 1."""
         ...
 
     async def annotate(self, examples: Sequence[Example]) -> None:

@@ -22,6 +22,11 @@ _POLICY_FIELDS = frozenset(
         "similarity_floor",
         "margin_floor",
         "score_threshold",
+        "surface_weight",
+        "surface_exponent",
+        "max_group_share",
+        "scope_floor",
+        "pool",
         "labels",
         "abstention_action",
     }

@@ -19,12 +19,13 @@ from nearvote.v1 import (
 )
 from nearvote.voting.neighbor import Neighbor, View
 from nearvote.voting.policy import Action, LabelPolicy, Policy
+from nearvote.voting.pool import Pool, Voter
 from nearvote.voting.prediction import AbstentionReason, Prediction, ScoreKind
 
 _K = TypeVar("_K")
 _V = TypeVar("_V")
 
-_VIEWS = {View.MEANING: prediction_pb2.VIEW_MEANING}
+_VIEWS = {View.MEANING: prediction_pb2.VIEW_MEANING, View.SURFACE: prediction_pb2.VIEW_SURFACE}
 _REASONS = {
     AbstentionReason.TOO_FAR: prediction_pb2.ABSTENTION_REASON_TOO_FAR,
     AbstentionReason.OUT_OF_SCOPE: prediction_pb2.ABSTENTION_REASON_OUT_OF_SCOPE,
@@ -32,7 +33,10 @@ _REASONS = {
     AbstentionReason.NO_EXAMPLES: prediction_pb2.ABSTENTION_REASON_NO_EXAMPLES,
     AbstentionReason.NO_TEXT: prediction_pb2.ABSTENTION_REASON_NO_TEXT,
 }
-_SCORE_KINDS = {ScoreKind.VOTE_SHARE: prediction_pb2.SCORE_KIND_VOTE_SHARE}
+_SCORE_KINDS = {
+    ScoreKind.VOTE_SHARE: prediction_pb2.SCORE_KIND_VOTE_SHARE,
+    ScoreKind.PROBABILITY: prediction_pb2.SCORE_KIND_PROBABILITY,
+}
 _ACTIONS = {
     None: prediction_pb2.ACTION_UNSPECIFIED,
     Action.ALLOW: prediction_pb2.ACTION_ALLOW,
@@ -133,6 +137,8 @@ def _prediction_to_wire(prediction: Prediction) -> prediction_pb2.Prediction:
         policy_version=prediction.policy_version,
         examples_version=prediction.examples_version,
         top_similarity=prediction.top_similarity,
+        prototype_weight=prediction.prototype_share,
+        in_scope_score=prediction.in_scope_score,
     )
 
 
@@ -163,6 +169,8 @@ def _prediction_from_wire(message: prediction_pb2.Prediction) -> Prediction:
         policy_version=message.policy_version,
         examples_version=message.examples_version,
         top_similarity=message.top_similarity if message.HasField("top_similarity") else None,
+        prototype_share=message.prototype_weight,
+        in_scope_score=message.in_scope_score,
     )
 
 
@@ -193,8 +201,8 @@ def example_to_wire(example: Example) -> example_pb2.Example:
         labels=example.labels,
         weight=example.weight,
         source=example.source,
-        create_time=_time_to_wire(example.created_us),
-        update_time=_time_to_wire(example.updated_us),
+        create_time=time_to_wire(example.created_us),
+        update_time=time_to_wire(example.updated_us),
     )
 
 
@@ -208,14 +216,13 @@ def example_from_wire(message: example_pb2.Example) -> Example:
         labels=tuple(message.labels),
         weight=message.weight,
         source=message.source,
-        created_us=_time_from_wire(message.create_time),
-        updated_us=_time_from_wire(message.update_time),
+        created_us=time_from_wire(message.create_time),
+        updated_us=time_from_wire(message.update_time),
     )
 
 
 def task_to_wire(task: Task) -> task_pb2.Task:
     """A task for the wire, its policy spelled out."""
-    policy = task.policy
     return task_pb2.Task(
         name=task.name,
         description=task.description,
@@ -223,27 +230,11 @@ def task_to_wire(task: Task) -> task_pb2.Task:
         multi_label=task.multi_label,
         benign_label=task.benign_label,
         out_of_scope_label=task.out_of_scope_label,
-        policy=task_pb2.Policy(
-            k=policy.k,
-            temperature=policy.temperature,
-            class_size_exponent=policy.class_size_exponent,
-            similarity_floor=policy.similarity_floor,
-            margin_floor=policy.margin_floor,
-            score_threshold=policy.score_threshold,
-            labels={
-                label: task_pb2.LabelPolicy(
-                    review_score=own.review_score,
-                    block_score=own.block_score,
-                    score_threshold=own.score_threshold,
-                    margin_floor=own.margin_floor,
-                )
-                for label, own in policy.labels.items()
-            },
-            abstention_action=_ACTIONS[policy.abstention_action],
-        ),
+        policy=policy_to_wire(task.policy),
         policy_version=task.policy_version,
-        create_time=_time_to_wire(task.created_us),
-        update_time=_time_to_wire(task.updated_us),
+        fit_version=task.fit_version,
+        create_time=time_to_wire(task.created_us),
+        update_time=time_to_wire(task.updated_us),
     )
 
 
@@ -256,16 +247,55 @@ def task_from_wire(message: task_pb2.Task) -> Task:
         multi_label=message.multi_label,
         benign_label=message.benign_label,
         out_of_scope_label=message.out_of_scope_label,
-        policy=_policy_from_wire(message.policy),
+        policy=policy_from_wire(message.policy),
         policy_version=message.policy_version,
-        created_us=_time_from_wire(message.create_time),
-        updated_us=_time_from_wire(message.update_time),
+        fit_version=message.fit_version,
+        created_us=time_from_wire(message.create_time),
+        updated_us=time_from_wire(message.update_time),
     )
 
 
-def _policy_from_wire(message: task_pb2.Policy) -> Policy:
-    names = ("k", "temperature", "class_size_exponent", "similarity_floor", "margin_floor", "score_threshold")
-    given = {name: getattr(message, name) for name in names if message.HasField(name)}  # type: ignore[arg-type]
+# Fields of a policy that are one number each, the same in both.
+_POLICY_NUMBERS = (
+    "k",
+    "temperature",
+    "surface_weight",
+    "surface_exponent",
+    "scope_floor",
+    "max_group_share",
+    "class_size_exponent",
+    "similarity_floor",
+    "margin_floor",
+    "score_threshold",
+)
+
+
+def policy_to_wire(policy: Policy) -> task_pb2.Policy:
+    """A policy for the wire, spelled out."""
+    pool = policy.pool
+    return task_pb2.Policy(
+        **{name: getattr(policy, name) for name in _POLICY_NUMBERS},
+        pool=task_pb2.Pool(weights={voter.value: weight for voter, weight in pool.weights.items()}, bias=pool.bias)
+        if pool
+        else None,
+        labels={
+            label: task_pb2.LabelPolicy(
+                review_score=own.review_score,
+                block_score=own.block_score,
+                score_threshold=own.score_threshold,
+                margin_floor=own.margin_floor,
+            )
+            for label, own in policy.labels.items()
+        },
+        abstention_action=_ACTIONS[policy.abstention_action],
+    )
+
+
+def policy_from_wire(message: task_pb2.Policy) -> Policy:
+    """A policy off the wire; what it leaves out has the default."""
+    given = {name: getattr(message, name) for name in _POLICY_NUMBERS if message.HasField(name)}  # type: ignore[arg-type]
+    if message.HasField("pool"):
+        given["pool"] = _pool_from_wire(message.pool)
     if message.abstention_action not in _ACTION_OF:
         raise InvalidField("there is no such action", field="task.policy.abstention_action")
     return Policy(
@@ -273,6 +303,13 @@ def _policy_from_wire(message: task_pb2.Policy) -> Policy:
         labels={label: _label_policy_from_wire(own) for label, own in sorted(message.labels.items())},
         abstention_action=_ACTION_OF[message.abstention_action],
     )
+
+
+def _pool_from_wire(message: task_pb2.Pool) -> Pool:
+    known = {voter.value: voter for voter in Voter}
+    if message.weights.keys() - known.keys():
+        raise InvalidField(f"voters are: {', '.join(known)}", field="task.policy.pool.weights")
+    return Pool({known[name]: weight for name, weight in sorted(message.weights.items())}, dict(message.bias))
 
 
 def _label_policy_from_wire(message: task_pb2.LabelPolicy) -> LabelPolicy:
@@ -290,9 +327,11 @@ def limits_from_wire(message: info_service_pb2.Limits) -> Limits:
     return Limits(**{field.name: getattr(message, field.name) for field in fields(Limits)})
 
 
-def _time_to_wire(micros: int) -> Timestamp:
+def time_to_wire(micros: int) -> Timestamp:
+    """Microseconds since 1970-01-01 UTC for the wire."""
     return Timestamp(seconds=micros // _MICROS, nanos=micros % _MICROS * 1000)
 
 
-def _time_from_wire(time: Timestamp) -> int:
+def time_from_wire(time: Timestamp) -> int:
+    """Microseconds since 1970-01-01 UTC off the wire."""
     return time.seconds * _MICROS + time.nanos // 1000

@@ -9,6 +9,8 @@ from nearvote.tasks.task import Task
 
 _ADAPTER = TypeAdapter(Task)
 
+TASKS_KIND = "task"  # of the documents that tasks are
+
 
 def task_to_document(task: Task) -> dict[str, Any]:
     """A task as JSON values."""
@@ -30,6 +32,10 @@ class DocumentStore(Protocol):
 
     async def documents(self, kind: str, tenant: str) -> dict[str, dict[str, Any]]:
         """All documents of a kind, by name."""
+        ...
+
+    async def document(self, kind: str, tenant: str, name: str) -> dict[str, Any] | None:
+        """One document; None when there is none."""
         ...
 
     async def put_document(self, kind: str, tenant: str, name: str, body: Mapping[str, Any]) -> None:

@@ -9,14 +9,16 @@ from typing import Protocol
 
 from nearvote.errors import InvalidTask, LabelInUse, LimitReached, TaskChanged, TaskExists, TaskNotEmpty, TaskNotFound
 from nearvote.limits import Limits
-from nearvote.tasks.document import DocumentStore, task_from_document, task_to_document
+from nearvote.tasks.document import TASKS_KIND, DocumentStore, task_from_document, task_to_document
+from nearvote.tasks.fits import Fits
 from nearvote.tasks.task import Task, some_of
 from nearvote.voting.ballot import ClassSizes
+from nearvote.voting.metric import Slot
+from nearvote.voting.policy import Policy
 
 # How old a replica's view of the tasks may be. Its own changes it sees at once.
 REFRESH_SECONDS = 2.0
 
-_TASKS = "task"
 _VERSIONS = "examples_version"
 
 
@@ -59,6 +61,7 @@ class TaskRegistry:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
+        self.fits = Fits(store)
         self._limits = limits
         self._now_us = now_us
         self._monotonic = monotonic
@@ -110,7 +113,9 @@ class TaskRegistry:
             if len(tasks) >= self._limits.max_tasks:
                 raise LimitReached(f"there are {len(tasks)} tasks already, as many as the service takes; delete one")
             now = self._now_us()
-            return await self._save(tenant, replace(task, policy_version=1, created_us=now, updated_us=now))
+            return await self._save(
+                tenant, replace(task, policy_version=1, fit_version=0, slot=None, created_us=now, updated_us=now)
+            )
 
     async def update(self, tenant: str, changed: Task, *, expected_version: int = 0) -> Task:
         """Stores a changed task.
@@ -150,10 +155,47 @@ class TaskRegistry:
                 replace(
                     changed,
                     policy_version=stored.policy_version + 1,
+                    fit_version=stored.fit_version,
+                    slot=stored.slot,
                     created_us=stored.created_us,
                     updated_us=self._now_us(),
                 ),
             )
+
+    async def switch(self, tenant: str, task: Task, *, policy: Policy, fit_version: int, slot: Slot | None) -> Task:
+        """Lets another fit serve, with its policy. One write: the old ones or the new ones. Called under `changing`.
+
+        Args:
+            tenant: Whose it is.
+            task: The task as it was when the fit was made.
+            policy: The fit's policy.
+            fit_version: The fit; 0 for none.
+            slot: Where its metric's vectors are; None for the plain ones.
+
+        Raises:
+            TaskNotFound: The task is gone.
+            TaskChanged: Another fit serves it meanwhile, or its labels are others.
+        """
+        stored = (await self._fresh(tenant)).tasks.get(task.name)
+        if stored is None:
+            return await self.get(tenant, task.name)  # raises
+        if (stored.created_us, stored.fit_version, stored.label_names) != (
+            task.created_us,
+            task.fit_version,
+            task.label_names,
+        ):
+            raise TaskChanged("the task got another fit or other labels meanwhile: fit it again", field="task")
+        return await self._save(
+            tenant,
+            replace(
+                stored,
+                policy=policy,
+                policy_version=stored.policy_version + 1,
+                fit_version=fit_version,
+                slot=slot,
+                updated_us=self._now_us(),
+            ),
+        )
 
     async def delete(self, tenant: str, name: str, *, force: bool) -> int:
         """Deletes a task.
@@ -172,13 +214,14 @@ class TaskRegistry:
         """
         async with self.changing(tenant):
             await self._fresh(tenant)
-            await self.get(tenant, name)
+            task = await self.get(tenant, name)
             count = (await self._store.class_sizes(tenant, name)).total
             if count and not force:
                 raise TaskNotEmpty(f"task '{name}' has {count} examples; delete them with it by force", field="force")
             # The task first: cut short in between, its examples are out of sight, and go with the next deletion.
-            await self._store.delete_document(_TASKS, tenant, name)
+            await self._store.delete_document(TASKS_KIND, tenant, name)
             await self._store.delete_document(_VERSIONS, tenant, name)
+            await self.fits.delete_all(tenant, task)
             self._forget(tenant)
             return await self._store.delete_task(tenant, name)
 
@@ -207,7 +250,7 @@ class TaskRegistry:
         self._forget(tenant)
 
     async def _save(self, tenant: str, task: Task) -> Task:
-        await self._store.put_document(_TASKS, tenant, task.name, task_to_document(task))
+        await self._store.put_document(TASKS_KIND, tenant, task.name, task_to_document(task))
         self._forget(tenant)
         return task
 
@@ -227,7 +270,7 @@ class TaskRegistry:
             changes = self._changes.get(tenant, 0)
             read_at = self._monotonic()
             before = self._snapshots.get(tenant)
-            tasks = await self._store.documents(_TASKS, tenant)
+            tasks = await self._store.documents(TASKS_KIND, tenant)
             versions = {
                 name: int(body["version"]) for name, body in (await self._store.documents(_VERSIONS, tenant)).items()
             }

@@ -1,16 +1,19 @@
 """A question asked of messages, with its labels and its policy."""
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from nearvote.errors import InvalidExample, InvalidTask, UnknownLabel
+from nearvote.voting.metric import Slot
 from nearvote.voting.policy import Policy, Rules
 
 _TASK_NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _LABEL_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _MAX_DESCRIPTION_BYTES = 1024
 _MAX_TEMPERATURE = 10.0
+_MAX_EXPONENT = 100.0
 
 DEFAULT_TENANT = "default"  # whose everything is while keys name no tenant
 
@@ -36,6 +39,8 @@ class Task:
         out_of_scope_label: The label of examples that show what the task is not about; empty for none.
         policy: How votes become a prediction.
         policy_version: Goes up by one with each change, from 1; 0 before it is stored.
+        fit_version: The fit that serves; 0 for none.
+        slot: Where the vectors in the fit's metric are; None for the plain ones.
         created_us: When it was created, in microseconds since 1970-01-01 UTC; 0 before it is stored.
         updated_us: When it was last changed, in the same.
     """
@@ -48,6 +53,8 @@ class Task:
     out_of_scope_label: str = ""
     policy: Policy = field(default_factory=Policy)
     policy_version: int = 0
+    fit_version: int = 0
+    slot: Slot | None = None
     created_us: int = 0
     updated_us: int = 0
 
@@ -109,9 +116,17 @@ class Task:
             "policy.temperature",
             f"temperature must be above 0 and up to {_MAX_TEMPERATURE:g}",
         )
+        _check(
+            0 <= policy.surface_exponent <= _MAX_EXPONENT,
+            "policy.surface_exponent",
+            f"surface_exponent must be 0 to {_MAX_EXPONENT:g}",
+        )
         _check(-1 <= policy.similarity_floor <= 1, "policy.similarity_floor", "similarity_floor must be -1 to 1")
         bounded = {
             "class_size_exponent": policy.class_size_exponent,
+            "surface_weight": policy.surface_weight,
+            "scope_floor": policy.scope_floor,
+            "max_group_share": policy.max_group_share,
             "margin_floor": policy.margin_floor,
             "score_threshold": policy.score_threshold,
         }
@@ -125,6 +140,14 @@ class Task:
                 value = getattr(own, name)
                 if value is not None:
                     bounded[f"labels[{label}].{name}"] = value
+        if policy.pool is not None:
+            weights = policy.pool.weights.values()
+            _check(
+                all(weight >= 0 for weight in weights)
+                and all(map(math.isfinite, (*weights, *policy.pool.bias.values()))),
+                "policy.pool",
+                "a pool's weights must be 0 or more, and all its numbers finite",
+            )
         for name, value in bounded.items():
             _check(0 <= value <= 1, f"policy.{name}", f"{name} must be 0 to 1")
 

@@ -24,29 +24,29 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cnearvote/v1/prediction.proto\x12\x0bnearvote.v1\"*\n\nLabelScore\x12\r\n\x05label\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x01\"\xa1\x01\n\x08Neighbor\x12\x12\n\nexample_id\x18\x01 \x01(\t\x12\x0e\n\x06labels\x18\x02 \x03(\t\x12\x12\n\nsimilarity\x18\x03 \x01(\x01\x12\x1f\n\x04view\x18\x04 \x01(\x0e\x32\x11.nearvote.v1.View\x12\x0e\n\x06weight\x18\x05 \x01(\x01\x12\x0e\n\x06window\x18\x06 \x01(\r\x12\x0e\n\x06source\x18\x07 \x01(\t\x12\x0c\n\x04text\x18\x08 \x01(\t\"\xb7\x03\n\nPrediction\x12\x0c\n\x04task\x18\x01 \x01(\t\x12\x0e\n\x06labels\x18\x02 \x03(\t\x12\x11\n\tabstained\x18\x03 \x01(\x08\x12\x38\n\x11\x61\x62stention_reason\x18\x04 \x01(\x0e\x32\x1d.nearvote.v1.AbstentionReason\x12\r\n\x05score\x18\x05 \x01(\x01\x12*\n\nscore_kind\x18\x06 \x01(\x0e\x32\x16.nearvote.v1.ScoreKind\x12\x0e\n\x06margin\x18\x07 \x01(\x01\x12\'\n\x06scores\x18\x08 \x03(\x0b\x32\x17.nearvote.v1.LabelScore\x12#\n\x06\x61\x63tion\x18\t \x01(\x0e\x32\x13.nearvote.v1.Action\x12(\n\tneighbors\x18\n \x03(\x0b\x32\x15.nearvote.v1.Neighbor\x12\x19\n\x11\x64\x65\x63ided_by_window\x18\x0b \x01(\r\x12\x16\n\x0epolicy_version\x18\x0c \x01(\x04\x12\x18\n\x10\x65xamples_version\x18\r \x01(\x04\x12\x1b\n\x0etop_similarity\x18\x0e \x01(\x01H\x00\x88\x01\x01\x42\x11\n\x0f_top_similarity\"\x81\x01\n\x0cStageTimings\x12\x15\n\rclean_seconds\x18\x01 \x01(\x01\x12\x15\n\rqueue_seconds\x18\x02 \x01(\x01\x12\x15\n\rembed_seconds\x18\x03 \x01(\x01\x12\x16\n\x0esearch_seconds\x18\x04 \x01(\x01\x12\x14\n\x0cvote_seconds\x18\x05 \x01(\x01\"\xaf\x01\n\x0e\x43lassification\x12,\n\x0bpredictions\x18\x01 \x03(\x0b\x32\x17.nearvote.v1.Prediction\x12\x14\n\x0cwindow_count\x18\x02 \x01(\r\x12\x18\n\x10\x65ncoder_revision\x18\x03 \x01(\t\x12*\n\x07timings\x18\x04 \x01(\x0b\x32\x19.nearvote.v1.StageTimings\x12\x13\n\x0b\x65ncoder_key\x18\x05 \x01(\t*.\n\x04View\x12\x14\n\x10VIEW_UNSPECIFIED\x10\x00\x12\x10\n\x0cVIEW_MEANING\x10\x01*\xdb\x01\n\x10\x41\x62stentionReason\x12!\n\x1d\x41\x42STENTION_REASON_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x41\x42STENTION_REASON_TOO_FAR\x10\x01\x12\"\n\x1e\x41\x42STENTION_REASON_OUT_OF_SCOPE\x10\x02\x12\x1f\n\x1b\x41\x42STENTION_REASON_AMBIGUOUS\x10\x03\x12!\n\x1d\x41\x42STENTION_REASON_NO_EXAMPLES\x10\x04\x12\x1d\n\x19\x41\x42STENTION_REASON_NO_TEXT\x10\x05*B\n\tScoreKind\x12\x1a\n\x16SCORE_KIND_UNSPECIFIED\x10\x00\x12\x19\n\x15SCORE_KIND_VOTE_SHARE\x10\x01*W\n\x06\x41\x63tion\x12\x16\n\x12\x41\x43TION_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x41\x43TION_ALLOW\x10\x01\x12\x11\n\rACTION_REVIEW\x10\x02\x12\x10\n\x0c\x41\x43TION_BLOCK\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cnearvote/v1/prediction.proto\x12\x0bnearvote.v1\"*\n\nLabelScore\x12\r\n\x05label\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x01\"\xa1\x01\n\x08Neighbor\x12\x12\n\nexample_id\x18\x01 \x01(\t\x12\x0e\n\x06labels\x18\x02 \x03(\t\x12\x12\n\nsimilarity\x18\x03 \x01(\x01\x12\x1f\n\x04view\x18\x04 \x01(\x0e\x32\x11.nearvote.v1.View\x12\x0e\n\x06weight\x18\x05 \x01(\x01\x12\x0e\n\x06window\x18\x06 \x01(\r\x12\x0e\n\x06source\x18\x07 \x01(\t\x12\x0c\n\x04text\x18\x08 \x01(\t\"\xe9\x03\n\nPrediction\x12\x0c\n\x04task\x18\x01 \x01(\t\x12\x0e\n\x06labels\x18\x02 \x03(\t\x12\x11\n\tabstained\x18\x03 \x01(\x08\x12\x38\n\x11\x61\x62stention_reason\x18\x04 \x01(\x0e\x32\x1d.nearvote.v1.AbstentionReason\x12\r\n\x05score\x18\x05 \x01(\x01\x12*\n\nscore_kind\x18\x06 \x01(\x0e\x32\x16.nearvote.v1.ScoreKind\x12\x0e\n\x06margin\x18\x07 \x01(\x01\x12\'\n\x06scores\x18\x08 \x03(\x0b\x32\x17.nearvote.v1.LabelScore\x12#\n\x06\x61\x63tion\x18\t \x01(\x0e\x32\x13.nearvote.v1.Action\x12(\n\tneighbors\x18\n \x03(\x0b\x32\x15.nearvote.v1.Neighbor\x12\x19\n\x11\x64\x65\x63ided_by_window\x18\x0b \x01(\r\x12\x16\n\x0epolicy_version\x18\x0c \x01(\x04\x12\x18\n\x10\x65xamples_version\x18\r \x01(\x04\x12\x1b\n\x0etop_similarity\x18\x0e \x01(\x01H\x00\x88\x01\x01\x12\x18\n\x10prototype_weight\x18\x0f \x01(\x01\x12\x16\n\x0ein_scope_score\x18\x10 \x01(\x01\x42\x11\n\x0f_top_similarity\"\x81\x01\n\x0cStageTimings\x12\x15\n\rclean_seconds\x18\x01 \x01(\x01\x12\x15\n\rqueue_seconds\x18\x02 \x01(\x01\x12\x15\n\rembed_seconds\x18\x03 \x01(\x01\x12\x16\n\x0esearch_seconds\x18\x04 \x01(\x01\x12\x14\n\x0cvote_seconds\x18\x05 \x01(\x01\"\xaf\x01\n\x0e\x43lassification\x12,\n\x0bpredictions\x18\x01 \x03(\x0b\x32\x17.nearvote.v1.Prediction\x12\x14\n\x0cwindow_count\x18\x02 \x01(\r\x12\x18\n\x10\x65ncoder_revision\x18\x03 \x01(\t\x12*\n\x07timings\x18\x04 \x01(\x0b\x32\x19.nearvote.v1.StageTimings\x12\x13\n\x0b\x65ncoder_key\x18\x05 \x01(\t*@\n\x04View\x12\x14\n\x10VIEW_UNSPECIFIED\x10\x00\x12\x10\n\x0cVIEW_MEANING\x10\x01\x12\x10\n\x0cVIEW_SURFACE\x10\x02*\xdb\x01\n\x10\x41\x62stentionReason\x12!\n\x1d\x41\x42STENTION_REASON_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x41\x42STENTION_REASON_TOO_FAR\x10\x01\x12\"\n\x1e\x41\x42STENTION_REASON_OUT_OF_SCOPE\x10\x02\x12\x1f\n\x1b\x41\x42STENTION_REASON_AMBIGUOUS\x10\x03\x12!\n\x1d\x41\x42STENTION_REASON_NO_EXAMPLES\x10\x04\x12\x1d\n\x19\x41\x42STENTION_REASON_NO_TEXT\x10\x05*^\n\tScoreKind\x12\x1a\n\x16SCORE_KIND_UNSPECIFIED\x10\x00\x12\x19\n\x15SCORE_KIND_VOTE_SHARE\x10\x01\x12\x1a\n\x16SCORE_KIND_PROBABILITY\x10\x02*W\n\x06\x41\x63tion\x12\x16\n\x12\x41\x43TION_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x41\x43TION_ALLOW\x10\x01\x12\x11\n\rACTION_REVIEW\x10\x02\x12\x10\n\x0c\x41\x43TION_BLOCK\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'nearvote.v1.prediction_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_VIEW']._serialized_start=1005
-  _globals['_VIEW']._serialized_end=1051
-  _globals['_ABSTENTIONREASON']._serialized_start=1054
-  _globals['_ABSTENTIONREASON']._serialized_end=1273
-  _globals['_SCOREKIND']._serialized_start=1275
-  _globals['_SCOREKIND']._serialized_end=1341
-  _globals['_ACTION']._serialized_start=1343
-  _globals['_ACTION']._serialized_end=1430
+  _globals['_VIEW']._serialized_start=1055
+  _globals['_VIEW']._serialized_end=1119
+  _globals['_ABSTENTIONREASON']._serialized_start=1122
+  _globals['_ABSTENTIONREASON']._serialized_end=1341
+  _globals['_SCOREKIND']._serialized_start=1343
+  _globals['_SCOREKIND']._serialized_end=1437
+  _globals['_ACTION']._serialized_start=1439
+  _globals['_ACTION']._serialized_end=1526
   _globals['_LABELSCORE']._serialized_start=45
   _globals['_LABELSCORE']._serialized_end=87
   _globals['_NEIGHBOR']._serialized_start=90
   _globals['_NEIGHBOR']._serialized_end=251
   _globals['_PREDICTION']._serialized_start=254
-  _globals['_PREDICTION']._serialized_end=693
-  _globals['_STAGETIMINGS']._serialized_start=696
-  _globals['_STAGETIMINGS']._serialized_end=825
-  _globals['_CLASSIFICATION']._serialized_start=828
-  _globals['_CLASSIFICATION']._serialized_end=1003
+  _globals['_PREDICTION']._serialized_end=743
+  _globals['_STAGETIMINGS']._serialized_start=746
+  _globals['_STAGETIMINGS']._serialized_end=875
+  _globals['_CLASSIFICATION']._serialized_start=878
+  _globals['_CLASSIFICATION']._serialized_end=1053
 # @@protoc_insertion_point(module_scope)

@@ -29,6 +29,8 @@ class _ViewEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_View.ValueType],
     """Not set. Never returned."""
     VIEW_MEANING: _View.ValueType  # 1
     """The dense sentence embedding: texts that mean the same are near."""
+    VIEW_SURFACE: _View.ValueType  # 2
+    """Hashed character n-grams of the text as it is written and of its folded form: texts that look the same are near."""
 
 class View(_View, metaclass=_ViewEnumTypeWrapper):
     """One way of looking at a text. Neighbours are searched in a view, and vote in it."""
@@ -37,6 +39,8 @@ VIEW_UNSPECIFIED: View.ValueType  # 0
 """Not set. Never returned."""
 VIEW_MEANING: View.ValueType  # 1
 """The dense sentence embedding: texts that mean the same are near."""
+VIEW_SURFACE: View.ValueType  # 2
+"""Hashed character n-grams of the text as it is written and of its folded form: texts that look the same are near."""
 Global___View: _TypeAlias = View  # noqa: Y015
 
 class _AbstentionReason:
@@ -85,6 +89,10 @@ class _ScoreKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ScoreKind.V
     """Not set. Never returned."""
     SCORE_KIND_VOTE_SHARE: _ScoreKind.ValueType  # 1
     """A share of the neighbours' votes, in [0, 1]. It orders labels; it is not a probability."""
+    SCORE_KIND_PROBABILITY: _ScoreKind.ValueType  # 2
+    """A calibrated probability, in [0, 1]: of predictions with a score of 0.9, nine in ten are right on messages like the
+    task's examples. What a fitted task gives.
+    """
 
 class ScoreKind(_ScoreKind, metaclass=_ScoreKindEnumTypeWrapper):
     """What the numbers in `score` and `scores` are."""
@@ -93,6 +101,10 @@ SCORE_KIND_UNSPECIFIED: ScoreKind.ValueType  # 0
 """Not set. Never returned."""
 SCORE_KIND_VOTE_SHARE: ScoreKind.ValueType  # 1
 """A share of the neighbours' votes, in [0, 1]. It orders labels; it is not a probability."""
+SCORE_KIND_PROBABILITY: ScoreKind.ValueType  # 2
+"""A calibrated probability, in [0, 1]: of predictions with a score of 0.9, nine in ten are right on messages like the
+task's examples. What a fitted task gives.
+"""
 Global___ScoreKind: _TypeAlias = ScoreKind  # noqa: Y015
 
 class _Action:
@@ -166,11 +178,16 @@ class Neighbor(_message.Message):
     example_id: _builtins.str
     """The example's id: a UUID."""
     similarity: _builtins.float
-    """Cosine similarity of message and example in the view, in [-1, 1]."""
+    """How near message and example are. In the meaning view the cosine, in [-1, 1], in the learned metric where the task
+    has one. In the surface view the n-grams they share, weighed by how rare they are: 0 or more, to be compared within
+    one prediction only.
+    """
     view: Global___View.ValueType
     """The view in which it was found."""
     weight: _builtins.float
-    """Its part of all votes cast, in [0, 1]; the weights of all voters sum to 1."""
+    """Its part of all votes cast, in [0, 1]; the weights of all voters and `prototype_weight` sum to 1. An example found
+    in both views is listed twice.
+    """
     window: _builtins.int
     """Which of the message's windows it is near to, from 0."""
     source: _builtins.str
@@ -221,6 +238,8 @@ class Prediction(_message.Message):
     POLICY_VERSION_FIELD_NUMBER: _builtins.int
     EXAMPLES_VERSION_FIELD_NUMBER: _builtins.int
     TOP_SIMILARITY_FIELD_NUMBER: _builtins.int
+    PROTOTYPE_WEIGHT_FIELD_NUMBER: _builtins.int
+    IN_SCOPE_SCORE_FIELD_NUMBER: _builtins.int
     task: _builtins.str
     """The task that was asked."""
     abstained: _builtins.bool
@@ -239,7 +258,9 @@ class Prediction(_message.Message):
     action: Global___Action.ValueType
     """What the policy says should happen."""
     decided_by_window: _builtins.int
-    """The window of the message that decided: that of the nearest neighbour with the best label. From 0."""
+    """The window of the message that decided: that of the weightiest neighbour with the best label in the meaning view.
+    From 0.
+    """
     policy_version: _builtins.int
     """Version of the task's policy that was applied. It goes up by one with each change, from 1."""
     examples_version: _builtins.int
@@ -247,7 +268,14 @@ class Prediction(_message.Message):
     0 before the first.
     """
     top_similarity: _builtins.float
-    """Cosine similarity of the nearest voter, in [-1, 1]. Not set when nobody voted."""
+    """Cosine similarity of the nearest voter in the meaning view, in [-1, 1]. Not set when nobody voted there."""
+    prototype_weight: _builtins.float
+    """The part of all votes that the label prototypes of the task's fit gave, in [0, 1]."""
+    in_scope_score: _builtins.float
+    """How surely the task is about the message, in [0, 1]: the mean of how far votes and prototypes agree on few labels
+    (1 less the entropy of their mean, in parts of the greatest possible), and of the similarity of the ten nearest
+    voters in the meaning view.
+    """
     @_builtins.property
     def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The labels, best first. One in a single-label task; one or more in a multi-label task; none when it abstained."""
@@ -258,7 +286,7 @@ class Prediction(_message.Message):
 
     @_builtins.property
     def neighbors(self) -> _containers.RepeatedCompositeFieldContainer[Global___Neighbor]:
-        """The examples that voted, nearest first, cut at `neighbor_limit`."""
+        """The examples that voted, weightiest first, cut at `neighbor_limit`."""
 
     def __init__(
         self,
@@ -277,10 +305,12 @@ class Prediction(_message.Message):
         policy_version: _builtins.int = ...,
         examples_version: _builtins.int = ...,
         top_similarity: _builtins.float | None = ...,
+        prototype_weight: _builtins.float = ...,
+        in_scope_score: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_top_similarity", b"_top_similarity", "top_similarity", b"top_similarity"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_top_similarity", b"_top_similarity", "abstained", b"abstained", "abstention_reason", b"abstention_reason", "action", b"action", "decided_by_window", b"decided_by_window", "examples_version", b"examples_version", "labels", b"labels", "margin", b"margin", "neighbors", b"neighbors", "policy_version", b"policy_version", "score", b"score", "score_kind", b"score_kind", "scores", b"scores", "task", b"task", "top_similarity", b"top_similarity"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_top_similarity", b"_top_similarity", "abstained", b"abstained", "abstention_reason", b"abstention_reason", "action", b"action", "decided_by_window", b"decided_by_window", "examples_version", b"examples_version", "in_scope_score", b"in_scope_score", "labels", b"labels", "margin", b"margin", "neighbors", b"neighbors", "policy_version", b"policy_version", "prototype_weight", b"prototype_weight", "score", b"score", "score_kind", b"score_kind", "scores", b"scores", "task", b"task", "top_similarity", b"top_similarity"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__top_similarity: _TypeAlias = _typing.Literal["top_similarity"]  # noqa: Y015
     _WhichOneofArgType__top_similarity: _TypeAlias = _typing.Literal["_top_similarity", b"_top_similarity"]  # noqa: Y015

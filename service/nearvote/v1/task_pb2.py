@@ -26,23 +26,33 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from nearvote.v1 import prediction_pb2 as nearvote_dot_v1_dot_prediction__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16nearvote/v1/task.proto\x12\x0bnearvote.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cnearvote/v1/prediction.proto\"*\n\x05Label\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\"\xc1\x01\n\x0bLabelPolicy\x12\x19\n\x0creview_score\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x18\n\x0b\x62lock_score\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x1c\n\x0fscore_threshold\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12\x19\n\x0cmargin_floor\x18\x04 \x01(\x01H\x03\x88\x01\x01\x42\x0f\n\r_review_scoreB\x0e\n\x0c_block_scoreB\x12\n\x10_score_thresholdB\x0f\n\r_margin_floor\"\xbe\x03\n\x06Policy\x12\x0e\n\x01k\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x18\n\x0btemperature\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12 \n\x13\x63lass_size_exponent\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12\x1d\n\x10similarity_floor\x18\x04 \x01(\x01H\x03\x88\x01\x01\x12\x19\n\x0cmargin_floor\x18\x05 \x01(\x01H\x04\x88\x01\x01\x12\x1c\n\x0fscore_threshold\x18\x06 \x01(\x01H\x05\x88\x01\x01\x12/\n\x06labels\x18\x07 \x03(\x0b\x32\x1f.nearvote.v1.Policy.LabelsEntry\x12.\n\x11\x61\x62stention_action\x18\x08 \x01(\x0e\x32\x13.nearvote.v1.Action\x1aG\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\'\n\x05value\x18\x02 \x01(\x0b\x32\x18.nearvote.v1.LabelPolicy:\x02\x38\x01\x42\x04\n\x02_kB\x0e\n\x0c_temperatureB\x16\n\x14_class_size_exponentB\x13\n\x11_similarity_floorB\x0f\n\r_margin_floorB\x12\n\x10_score_threshold\"\xb3\x02\n\x04Task\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\"\n\x06labels\x18\x03 \x03(\x0b\x32\x12.nearvote.v1.Label\x12\x13\n\x0bmulti_label\x18\x04 \x01(\x08\x12\x14\n\x0c\x62\x65nign_label\x18\x05 \x01(\t\x12\x1a\n\x12out_of_scope_label\x18\x06 \x01(\t\x12#\n\x06policy\x18\x07 \x01(\x0b\x32\x13.nearvote.v1.Policy\x12\x16\n\x0epolicy_version\x18\x08 \x01(\x04\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestampb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16nearvote/v1/task.proto\x12\x0bnearvote.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cnearvote/v1/prediction.proto\"*\n\x05Label\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\"\xc1\x01\n\x0bLabelPolicy\x12\x19\n\x0creview_score\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x18\n\x0b\x62lock_score\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x1c\n\x0fscore_threshold\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12\x19\n\x0cmargin_floor\x18\x04 \x01(\x01H\x03\x88\x01\x01\x42\x0f\n\r_review_scoreB\x0e\n\x0c_block_scoreB\x12\n\x10_score_thresholdB\x0f\n\r_margin_floor\"\xbf\x01\n\x04Pool\x12/\n\x07weights\x18\x01 \x03(\x0b\x32\x1e.nearvote.v1.Pool.WeightsEntry\x12)\n\x04\x62ias\x18\x02 \x03(\x0b\x32\x1b.nearvote.v1.Pool.BiasEntry\x1a.\n\x0cWeightsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a+\n\tBiasEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\x9f\x05\n\x06Policy\x12\x0e\n\x01k\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x18\n\x0btemperature\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12 \n\x13\x63lass_size_exponent\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12\x1d\n\x10similarity_floor\x18\x04 \x01(\x01H\x03\x88\x01\x01\x12\x19\n\x0cmargin_floor\x18\x05 \x01(\x01H\x04\x88\x01\x01\x12\x1c\n\x0fscore_threshold\x18\x06 \x01(\x01H\x05\x88\x01\x01\x12/\n\x06labels\x18\x07 \x03(\x0b\x32\x1f.nearvote.v1.Policy.LabelsEntry\x12.\n\x11\x61\x62stention_action\x18\x08 \x01(\x0e\x32\x13.nearvote.v1.Action\x12\x1b\n\x0esurface_weight\x18\t \x01(\x01H\x06\x88\x01\x01\x12\x1d\n\x10surface_exponent\x18\n \x01(\x01H\x07\x88\x01\x01\x12\x18\n\x0bscope_floor\x18\x0b \x01(\x01H\x08\x88\x01\x01\x12\x1c\n\x0fmax_group_share\x18\x0c \x01(\x01H\t\x88\x01\x01\x12\x1f\n\x04pool\x18\r \x01(\x0b\x32\x11.nearvote.v1.Pool\x1aG\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\'\n\x05value\x18\x02 \x01(\x0b\x32\x18.nearvote.v1.LabelPolicy:\x02\x38\x01\x42\x04\n\x02_kB\x0e\n\x0c_temperatureB\x16\n\x14_class_size_exponentB\x13\n\x11_similarity_floorB\x0f\n\r_margin_floorB\x12\n\x10_score_thresholdB\x11\n\x0f_surface_weightB\x13\n\x11_surface_exponentB\x0e\n\x0c_scope_floorB\x12\n\x10_max_group_share\"\xc8\x02\n\x04Task\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\"\n\x06labels\x18\x03 \x03(\x0b\x32\x12.nearvote.v1.Label\x12\x13\n\x0bmulti_label\x18\x04 \x01(\x08\x12\x14\n\x0c\x62\x65nign_label\x18\x05 \x01(\t\x12\x1a\n\x12out_of_scope_label\x18\x06 \x01(\t\x12#\n\x06policy\x18\x07 \x01(\x0b\x32\x13.nearvote.v1.Policy\x12\x16\n\x0epolicy_version\x18\x08 \x01(\x04\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x66it_version\x18\x0b \x01(\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'nearvote.v1.task_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_POOL_WEIGHTSENTRY']._loaded_options = None
+  _globals['_POOL_WEIGHTSENTRY']._serialized_options = b'8\001'
+  _globals['_POOL_BIASENTRY']._loaded_options = None
+  _globals['_POOL_BIASENTRY']._serialized_options = b'8\001'
   _globals['_POLICY_LABELSENTRY']._loaded_options = None
   _globals['_POLICY_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_LABEL']._serialized_start=102
   _globals['_LABEL']._serialized_end=144
   _globals['_LABELPOLICY']._serialized_start=147
   _globals['_LABELPOLICY']._serialized_end=340
-  _globals['_POLICY']._serialized_start=343
-  _globals['_POLICY']._serialized_end=789
-  _globals['_POLICY_LABELSENTRY']._serialized_start=614
-  _globals['_POLICY_LABELSENTRY']._serialized_end=685
-  _globals['_TASK']._serialized_start=792
-  _globals['_TASK']._serialized_end=1099
+  _globals['_POOL']._serialized_start=343
+  _globals['_POOL']._serialized_end=534
+  _globals['_POOL_WEIGHTSENTRY']._serialized_start=443
+  _globals['_POOL_WEIGHTSENTRY']._serialized_end=489
+  _globals['_POOL_BIASENTRY']._serialized_start=491
+  _globals['_POOL_BIASENTRY']._serialized_end=534
+  _globals['_POLICY']._serialized_start=537
+  _globals['_POLICY']._serialized_end=1208
+  _globals['_POLICY_LABELSENTRY']._serialized_start=957
+  _globals['_POLICY_LABELSENTRY']._serialized_end=1028
+  _globals['_TASK']._serialized_start=1211
+  _globals['_TASK']._serialized_end=1539
 # @@protoc_insertion_point(module_scope)

@@ -61,7 +61,10 @@ class LabelPolicy(_message.Message):
     block_score: _builtins.float
     """From this score on the message is stopped, in [0, 1]. Never when not set."""
     score_threshold: _builtins.float
-    """From this score on the label is given, in [0, 1]. Multi-label tasks only. `score_threshold` when not set."""
+    """From this score on the label is given, in [0, 1]. In a multi-label task `score_threshold` when not set. In a
+    single-label task the label is given that has most in parts of its threshold, 0.5 when not set; below its own
+    threshold the prediction is AMBIGUOUS.
+    """
     margin_floor: _builtins.float
     """Margin below which the vote for this label is ambiguous, in [0, 1]. `margin_floor` when not set."""
     def __init__(
@@ -94,6 +97,80 @@ class LabelPolicy(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__score_threshold) -> _WhichOneofReturnType__score_threshold | None: ...
 
 Global___LabelPolicy: _TypeAlias = LabelPolicy  # noqa: Y015
+
+@_typing.final
+class Pool(_message.Message):
+    """Makes probabilities of several opinions: a logarithmic opinion pool. A fit chooses it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class WeightsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class BiasEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    WEIGHTS_FIELD_NUMBER: _builtins.int
+    BIAS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def weights(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """What each opinion counts, 0 or more: of `meaning` and `surface`, the votes of each view, and of
+        `meaning_prototypes`, `plain_prototypes` and `surface_prototypes`, which come with a fit. 0 for one that is missing. Single-label: the
+        softmax of the weighted sum of the opinions' logarithms and the bias. Multi-label: for each label the logistic
+        function of the weighted sum of their log-odds and the bias.
+        """
+
+    @_builtins.property
+    def bias(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """What is added, by label; 0 for a label that is missing."""
+
+    def __init__(
+        self,
+        *,
+        weights: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        bias: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bias", b"bias", "weights", b"weights"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Pool: _TypeAlias = Pool  # noqa: Y015
 
 @_typing.final
 class Policy(_message.Message):
@@ -130,10 +207,15 @@ class Policy(_message.Message):
     SCORE_THRESHOLD_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     ABSTENTION_ACTION_FIELD_NUMBER: _builtins.int
+    SURFACE_WEIGHT_FIELD_NUMBER: _builtins.int
+    SURFACE_EXPONENT_FIELD_NUMBER: _builtins.int
+    SCOPE_FLOOR_FIELD_NUMBER: _builtins.int
+    MAX_GROUP_SHARE_FIELD_NUMBER: _builtins.int
+    POOL_FIELD_NUMBER: _builtins.int
     k: _builtins.int
-    """Neighbours that vote, 1 to the service's `max_k`. Default 20."""
+    """Neighbours that vote in each view, 1 to the service's `max_k`. Default 20."""
     temperature: _builtins.float
-    """Temperature of the vote, above 0 and up to 10, in units of similarity: a neighbour further than the nearest by
+    """Temperature of the vote in the meaning view, above 0 and up to 10, in units of similarity: a neighbour further than the nearest by
     one temperature has 1/e of its vote. Default 0.1.
     """
     class_size_exponent: _builtins.float
@@ -148,9 +230,25 @@ class Policy(_message.Message):
     """Score from which on a label is given in a multi-label task, in [0, 1]. Default 0.5."""
     abstention_action: _prediction_pb2.Action.ValueType
     """What an abstention leads to, whatever the scores. No action when not set."""
+    surface_weight: _builtins.float
+    """Weight of the surface view's vote, in [0, 1]; the meaning view has the rest. Default 0.4. A pool has weights of its
+    own.
+    """
+    surface_exponent: _builtins.float
+    """In the surface view a neighbour that is half as similar as the nearest one has half its vote to this power, 0 to
+    100. Default 6.
+    """
+    scope_floor: _builtins.float
+    """In-scope score below which a message is TOO_FAR, in [0, 1]. Default 0."""
+    max_group_share: _builtins.float
+    """Part of the voters that may be of one source, or near-duplicates of one text, in [0, 1]. Default 0.5."""
     @_builtins.property
     def labels(self) -> _containers.MessageMap[_builtins.str, Global___LabelPolicy]:
         """What the labels' scores lead to, by label."""
+
+    @_builtins.property
+    def pool(self) -> Global___Pool:
+        """Makes scores probabilities. Without it they are the views' votes, averaged."""
 
     def __init__(
         self,
@@ -163,10 +261,15 @@ class Policy(_message.Message):
         score_threshold: _builtins.float | None = ...,
         labels: _abc.Mapping[_builtins.str, Global___LabelPolicy] | None = ...,
         abstention_action: _prediction_pb2.Action.ValueType = ...,
+        surface_weight: _builtins.float | None = ...,
+        surface_exponent: _builtins.float | None = ...,
+        scope_floor: _builtins.float | None = ...,
+        max_group_share: _builtins.float | None = ...,
+        pool: Global___Pool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_class_size_exponent", b"_class_size_exponent", "_k", b"_k", "_margin_floor", b"_margin_floor", "_score_threshold", b"_score_threshold", "_similarity_floor", b"_similarity_floor", "_temperature", b"_temperature", "class_size_exponent", b"class_size_exponent", "k", b"k", "margin_floor", b"margin_floor", "score_threshold", b"score_threshold", "similarity_floor", b"similarity_floor", "temperature", b"temperature"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_class_size_exponent", b"_class_size_exponent", "_k", b"_k", "_margin_floor", b"_margin_floor", "_max_group_share", b"_max_group_share", "_scope_floor", b"_scope_floor", "_score_threshold", b"_score_threshold", "_similarity_floor", b"_similarity_floor", "_surface_exponent", b"_surface_exponent", "_surface_weight", b"_surface_weight", "_temperature", b"_temperature", "class_size_exponent", b"class_size_exponent", "k", b"k", "margin_floor", b"margin_floor", "max_group_share", b"max_group_share", "pool", b"pool", "scope_floor", b"scope_floor", "score_threshold", b"score_threshold", "similarity_floor", b"similarity_floor", "surface_exponent", b"surface_exponent", "surface_weight", b"surface_weight", "temperature", b"temperature"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_class_size_exponent", b"_class_size_exponent", "_k", b"_k", "_margin_floor", b"_margin_floor", "_score_threshold", b"_score_threshold", "_similarity_floor", b"_similarity_floor", "_temperature", b"_temperature", "abstention_action", b"abstention_action", "class_size_exponent", b"class_size_exponent", "k", b"k", "labels", b"labels", "margin_floor", b"margin_floor", "score_threshold", b"score_threshold", "similarity_floor", b"similarity_floor", "temperature", b"temperature"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_class_size_exponent", b"_class_size_exponent", "_k", b"_k", "_margin_floor", b"_margin_floor", "_max_group_share", b"_max_group_share", "_scope_floor", b"_scope_floor", "_score_threshold", b"_score_threshold", "_similarity_floor", b"_similarity_floor", "_surface_exponent", b"_surface_exponent", "_surface_weight", b"_surface_weight", "_temperature", b"_temperature", "abstention_action", b"abstention_action", "class_size_exponent", b"class_size_exponent", "k", b"k", "labels", b"labels", "margin_floor", b"margin_floor", "max_group_share", b"max_group_share", "pool", b"pool", "scope_floor", b"scope_floor", "score_threshold", b"score_threshold", "similarity_floor", b"similarity_floor", "surface_exponent", b"surface_exponent", "surface_weight", b"surface_weight", "temperature", b"temperature"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__class_size_exponent: _TypeAlias = _typing.Literal["class_size_exponent"]  # noqa: Y015
     _WhichOneofArgType__class_size_exponent: _TypeAlias = _typing.Literal["_class_size_exponent", b"_class_size_exponent"]  # noqa: Y015
@@ -174,10 +277,18 @@ class Policy(_message.Message):
     _WhichOneofArgType__k: _TypeAlias = _typing.Literal["_k", b"_k"]  # noqa: Y015
     _WhichOneofReturnType__margin_floor: _TypeAlias = _typing.Literal["margin_floor"]  # noqa: Y015
     _WhichOneofArgType__margin_floor: _TypeAlias = _typing.Literal["_margin_floor", b"_margin_floor"]  # noqa: Y015
+    _WhichOneofReturnType__max_group_share: _TypeAlias = _typing.Literal["max_group_share"]  # noqa: Y015
+    _WhichOneofArgType__max_group_share: _TypeAlias = _typing.Literal["_max_group_share", b"_max_group_share"]  # noqa: Y015
+    _WhichOneofReturnType__scope_floor: _TypeAlias = _typing.Literal["scope_floor"]  # noqa: Y015
+    _WhichOneofArgType__scope_floor: _TypeAlias = _typing.Literal["_scope_floor", b"_scope_floor"]  # noqa: Y015
     _WhichOneofReturnType__score_threshold: _TypeAlias = _typing.Literal["score_threshold"]  # noqa: Y015
     _WhichOneofArgType__score_threshold: _TypeAlias = _typing.Literal["_score_threshold", b"_score_threshold"]  # noqa: Y015
     _WhichOneofReturnType__similarity_floor: _TypeAlias = _typing.Literal["similarity_floor"]  # noqa: Y015
     _WhichOneofArgType__similarity_floor: _TypeAlias = _typing.Literal["_similarity_floor", b"_similarity_floor"]  # noqa: Y015
+    _WhichOneofReturnType__surface_exponent: _TypeAlias = _typing.Literal["surface_exponent"]  # noqa: Y015
+    _WhichOneofArgType__surface_exponent: _TypeAlias = _typing.Literal["_surface_exponent", b"_surface_exponent"]  # noqa: Y015
+    _WhichOneofReturnType__surface_weight: _TypeAlias = _typing.Literal["surface_weight"]  # noqa: Y015
+    _WhichOneofArgType__surface_weight: _TypeAlias = _typing.Literal["_surface_weight", b"_surface_weight"]  # noqa: Y015
     _WhichOneofReturnType__temperature: _TypeAlias = _typing.Literal["temperature"]  # noqa: Y015
     _WhichOneofArgType__temperature: _TypeAlias = _typing.Literal["_temperature", b"_temperature"]  # noqa: Y015
     @_typing.overload
@@ -187,9 +298,17 @@ class Policy(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__margin_floor) -> _WhichOneofReturnType__margin_floor | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_group_share) -> _WhichOneofReturnType__max_group_share | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__scope_floor) -> _WhichOneofReturnType__scope_floor | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__score_threshold) -> _WhichOneofReturnType__score_threshold | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__similarity_floor) -> _WhichOneofReturnType__similarity_floor | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__surface_exponent) -> _WhichOneofReturnType__surface_exponent | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__surface_weight) -> _WhichOneofReturnType__surface_weight | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__temperature) -> _WhichOneofReturnType__temperature | None: ...
 
@@ -211,6 +330,7 @@ class Task(_message.Message):
     POLICY_VERSION_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    FIT_VERSION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name, 1 to 64 characters of a-z, 0-9, '_', '-', beginning with a letter."""
     description: _builtins.str
@@ -229,6 +349,8 @@ class Task(_message.Message):
     """Goes up by one with each change of the task, from 1. Set by the service. When it is given in an update, the
     update is refused unless it is the stored one.
     """
+    fit_version: _builtins.int
+    """Version of the fit that serves; 0 for none. Set by the service."""
     @_builtins.property
     def labels(self) -> _containers.RepeatedCompositeFieldContainer[Global___Label]:
         """Its labels, 1 to the service's `max_labels`, each name once."""
@@ -258,10 +380,11 @@ class Task(_message.Message):
         policy_version: _builtins.int = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        fit_version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "policy", b"policy", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["benign_label", b"benign_label", "create_time", b"create_time", "description", b"description", "labels", b"labels", "multi_label", b"multi_label", "name", b"name", "out_of_scope_label", b"out_of_scope_label", "policy", b"policy", "policy_version", b"policy_version", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["benign_label", b"benign_label", "create_time", b"create_time", "description", b"description", "fit_version", b"fit_version", "labels", b"labels", "multi_label", b"multi_label", "name", b"name", "out_of_scope_label", b"out_of_scope_label", "policy", b"policy", "policy_version", b"policy_version", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

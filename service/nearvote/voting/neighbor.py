@@ -8,6 +8,7 @@ class View(Enum):
     """One way of looking at a text."""
 
     MEANING = "meaning"
+    SURFACE = "surface"
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,13 +18,15 @@ class Neighbor:
     Attributes:
         example_id: The example's id, a UUID.
         labels: Its labels, sorted.
-        similarity: Cosine similarity in the view, in [-1, 1].
+        similarity: In the meaning view the cosine, in [-1, 1]. In the surface view the n-grams shared, weighed by how
+            rare they are: 0 or more, the greater the nearer, to be compared within one message only.
         example_weight: How much its vote counts, 0.001 to 100.
         view: Where it was found.
         window: Which of the message's windows it is near to, from 0.
         source: Where the example came from; may be empty.
         text: Its text; empty when it was not asked for.
         share: Its part of all votes cast, in [0, 1]; 0 until votes are counted.
+        fingerprint: SimHash of its text, 64 bits: near-duplicates differ in few of them.
     """
 
     example_id: str
@@ -35,6 +38,7 @@ class Neighbor:
     source: str = ""
     text: str = ""
     share: float = 0.0
+    fingerprint: int = 0
 
 
 def nearest_first(neighbors: list[Neighbor]) -> list[Neighbor]:

@@ -23,6 +23,11 @@ class ScoreKind(Enum):
     """What scores are."""
 
     VOTE_SHARE = "vote_share"
+    PROBABILITY = "probability"
+
+
+_NEUTRAL = 0.5  # threshold of a label that has none, where others have
+_TINY = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +42,15 @@ class Prediction:
         margin: How clear the answer is, in [0, 1]; see `decide`.
         scores: Score of each label, best first.
         action: What the policy says should happen; None when it names no actions.
-        neighbors: The voters, nearest first.
-        decided_by_window: Window of the nearest voter with the best label, from 0.
+        neighbors: The voters, weightiest first.
+        decided_by_window: Window of the weightiest voter with the best label in the meaning view, from 0.
         policy_version: Version of the policy, from 1.
         examples_version: Time of the last change to the examples, in microseconds since 1970-01-01 UTC.
         score_kind: What the scores are.
-        top_similarity: Similarity of the nearest voter, in [-1, 1]; None when nobody voted. It stays when `neighbors`
-            is cut.
+        top_similarity: Similarity of the nearest voter in the meaning view, in [-1, 1]; None when nobody voted there.
+            It stays when `neighbors` is cut.
+        prototype_share: The label prototypes' part of all votes, in [0, 1].
+        in_scope_score: How surely the task is about the message, in [0, 1].
     """
 
     task: str
@@ -59,6 +66,8 @@ class Prediction:
     examples_version: int = 0
     score_kind: ScoreKind = ScoreKind.VOTE_SHARE
     top_similarity: float | None = None
+    prototype_share: float = 0.0
+    in_scope_score: float = 0.0
 
     @property
     def abstained(self) -> bool:
@@ -74,8 +83,10 @@ class Prediction:
 def decide(task: str, rules: Rules, ballot: Ballot) -> Prediction:
     """Applies a task's policy to its ballot.
 
-    Single-label: the margin is the best score less the second. The prediction abstains when the nearest voter is
-    below the similarity floor, when the out-of-scope label won, or when the margin is below the label's floor.
+    Single-label: the best label is the one with the highest score, in parts of its threshold where labels have
+    thresholds of their own; 0.5 for one that has none. The margin is what lies between its score and the next. The
+    prediction abstains when the nearest voter is below the similarity floor or the votes are below the scope
+    floor, when the out-of-scope label won, or when the label does not reach its threshold or its margin floor.
 
     Multi-label: a label is given when its score reaches its threshold. The benign label excludes all others, so
     whether any label applies at all is one more question, its score what the benign label did not get: when that
@@ -100,13 +111,14 @@ def decide(task: str, rules: Rules, ballot: Ballot) -> Prediction:
     else:
         labels, margin, best, ambiguous = _one(rules, ballot)
     reason = None
-    if ballot.neighbors[0].similarity < rules.policy.similarity_floor:
+    near = ballot.top_similarity is None or ballot.top_similarity >= rules.policy.similarity_floor
+    if not near or ballot.in_scope_score < rules.policy.scope_floor:
         reason = AbstentionReason.TOO_FAR
     elif rules.out_of_scope_label and best == rules.out_of_scope_label:
         reason = AbstentionReason.OUT_OF_SCOPE
     elif ambiguous:
         reason = AbstentionReason.AMBIGUOUS
-    deciding = ballot.nearest_with(best)
+    deciding = ballot.deciding(best)
     return Prediction(
         task=task,
         labels=() if reason else labels,
@@ -117,7 +129,10 @@ def decide(task: str, rules: Rules, ballot: Ballot) -> Prediction:
         action=rules.policy.action(ballot.scores, abstained=reason is not None),
         neighbors=ballot.neighbors,
         decided_by_window=deciding.window if deciding else 0,
-        top_similarity=ballot.neighbors[0].similarity,
+        top_similarity=ballot.top_similarity,
+        prototype_share=ballot.prototype_share,
+        in_scope_score=ballot.in_scope_score,
+        score_kind=ScoreKind.PROBABILITY if ballot.calibrated else ScoreKind.VOTE_SHARE,
     )
 
 
@@ -137,11 +152,19 @@ def abstain(task: str, rules: Rules, reason: AbstentionReason, ballot: Ballot | 
 
 
 def _one(rules: Rules, ballot: Ballot) -> tuple[tuple[str, ...], float, str, bool]:
-    ranked = list(ballot.scores)
-    best = ranked[0]
-    second = ballot.scores[ranked[1]] if len(ranked) > 1 else 0.0
-    margin = ballot.scores[best] - second
-    return (best,), margin, best, margin < rules.policy.margin_floor_of(best)
+    scores, policy = ballot.scores, rules.policy
+    thresholds = {label: own.score_threshold for label, own in policy.labels.items()}
+
+    def in_thresholds(label: str) -> float:
+        threshold = thresholds.get(label)
+        return scores[label] / max(_NEUTRAL if threshold is None else threshold, _TINY)
+
+    best = max(scores, key=in_thresholds)  # of equal ones the first, which has the nearer voters
+    second = max((score for label, score in scores.items() if label != best), default=0.0)
+    margin = abs(scores[best] - second)
+    threshold = thresholds.get(best)
+    short = threshold is not None and scores[best] < threshold
+    return (best,), margin, best, short or margin < policy.margin_floor_of(best)
 
 
 def _several(rules: Rules, ballot: Ballot) -> tuple[tuple[str, ...], float, str, bool]:

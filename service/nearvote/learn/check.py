@@ -1,0 +1,155 @@
+"""What is doubtful about a task's examples."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+
+from nearvote.learn.corpus import Corpus
+from nearvote.learn.finding import Finding, FindingKind
+from nearvote.learn.votes import (
+    count,
+    fuse,
+    meaning_candidates,
+    meaning_kernel,
+    seated,
+    surface_candidates,
+    surface_kernel,
+)
+from nearvote.voting.policy import Rules
+
+# With fewer examples than this a label is outvoted by chance (k is 20 by default).
+MIN_EXAMPLES = 5
+# Texts of such a cosine of their n-grams, or of their embeddings, say the same to a reader.
+_SAME_SURFACE = 0.9
+_SAME_MEANING = 0.97
+# The neighbours are sure when they give so much to a label that the example does not have.
+_SURE = 0.9
+_PAIRS_OF = 20  # neighbours of each example that are looked at for near-duplicates
+
+
+def check_examples(corpus: Corpus, rules: Rules) -> list[Finding]:
+    """Finds duplicates, near-duplicates across labels, labels that neighbours contradict, and labels of few examples.
+
+    Args:
+        corpus: The task's examples.
+        rules: The task's labels and policy.
+
+    Returns:
+        The findings, the most doubtful of each kind first.
+    """
+    return [
+        *_duplicates(corpus, rules.labels),
+        *_conflicts(corpus, rules.labels),
+        *_contradicted(corpus, rules),
+        *_few(corpus, rules.labels),
+    ]
+
+
+def _labels(corpus: Corpus, place: int, labels: Sequence[str]) -> tuple[str, ...]:
+    return tuple(sorted(label for label, has in zip(labels, corpus.has[place], strict=True) if has))
+
+
+def _pair(kind: FindingKind, corpus: Corpus, one: int, other: int, labels: Sequence[str], value: float) -> Finding:
+    return Finding(
+        kind,
+        _labels(corpus, one, labels),
+        corpus.ids[one],
+        corpus.raw[one],
+        corpus.ids[other],
+        _labels(corpus, other, labels),
+        corpus.raw[other],
+        value,
+    )
+
+
+def _same(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
+def _duplicates(corpus: Corpus, labels: Sequence[str]) -> list[Finding]:
+    by_text: defaultdict[str, list[int]] = defaultdict(list)
+    for i, text in enumerate(corpus.raw):
+        by_text[_same(text)].append(i)
+    return [
+        _pair(FindingKind.DUPLICATE, corpus, places[0], other, labels, 1.0)
+        for places in by_text.values()
+        for other in places[1:]
+    ]
+
+
+def _conflicts(corpus: Corpus, labels: Sequence[str]) -> list[Finding]:
+    own = np.arange(len(corpus))
+    found: dict[tuple[int, int], float] = {}
+    views = (
+        (meaning_candidates(corpus.texts, corpus, _PAIRS_OF, own=own, project=lambda vectors: vectors), _SAME_MEANING),
+        (surface_candidates(corpus.texts, corpus, _PAIRS_OF, own=own), _SAME_SURFACE),
+    )
+    for candidates, least in views:
+        for place in range(candidates.places.shape[1]):
+            others = candidates.places[:, place]
+            disjoint = ~(corpus.has & corpus.has[others]).any(axis=1) & np.isfinite(candidates.similarity[:, place])
+            if least is _SAME_SURFACE:  # what was searched by is weighed by rarity, and no cosine
+                surface = corpus.texts.surface
+                similarity = np.asarray(surface.multiply(surface[others]).sum(axis=1)).ravel()
+            else:
+                similarity = candidates.similarity[:, place]
+            for i in np.flatnonzero(disjoint & (similarity >= least)):
+                pair = (min(int(i), int(others[i])), max(int(i), int(others[i])))
+                found[pair] = max(found.get(pair, 0.0), min(1.0, float(similarity[i])))
+    ranked = sorted(found.items(), key=lambda item: (-item[1], item[0]))
+    same_text = {pair for pair, _ in ranked if _same(corpus.raw[pair[0]]) == _same(corpus.raw[pair[1]])}
+    return [
+        _pair(FindingKind.CONFLICTING_NEAR_DUPLICATE, corpus, *pair, labels, value)
+        for pair, value in ranked
+        if pair not in same_text  # listed as duplicates already
+    ]
+
+
+def _contradicted(corpus: Corpus, rules: Rules) -> list[Finding]:
+    if len(corpus) < 2:  # noqa: PLR2004 - there is nobody to contradict
+        return []
+    policy, own = rules.policy, np.arange(len(corpus))
+    limit = min(len(corpus) - 1, 2 * policy.k)
+    scores = []
+    for candidates, kernel in (
+        (
+            meaning_candidates(corpus.texts, corpus, limit, own=own, project=lambda vectors: vectors),
+            meaning_kernel(policy.temperature),
+        ),
+        (surface_candidates(corpus.texts, corpus, limit, own=own), surface_kernel(policy.surface_exponent)),
+    ):
+        seats = seated(candidates, corpus, policy.k, policy.max_group_share)
+        scores.append(
+            count(
+                candidates,
+                seats,
+                corpus,
+                kernel,
+                class_size_exponent=policy.class_size_exponent,
+                multi_label=rules.multi_label,
+            )
+        )
+    fused = fuse(scores[0], scores[1], policy)
+    against = np.where(corpus.has, 0.0, fused)
+    best = against.argmax(axis=1)
+    sure = against.max(axis=1)
+    doubtful = np.flatnonzero(sure >= _SURE)
+    return [
+        Finding(
+            FindingKind.CONTRADICTED,
+            _labels(corpus, int(i), rules.labels),
+            corpus.ids[i],
+            corpus.raw[i],
+            other_labels=(rules.labels[best[i]],),
+            value=float(sure[i]),
+        )
+        for i in doubtful[np.argsort(-sure[doubtful], kind="stable")]
+    ]
+
+
+def _few(corpus: Corpus, labels: Sequence[str]) -> list[Finding]:
+    sizes = sorted(zip(corpus.has.sum(axis=0).tolist(), labels, strict=True))
+    return [
+        Finding(FindingKind.FEW_EXAMPLES, (label,), value=float(size)) for size, label in sizes if size < MIN_EXAMPLES
+    ]

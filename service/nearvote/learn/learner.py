@@ -1,0 +1,213 @@
+"""The use of learning: examples in, a fit that serves out."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from nearvote.embedding.embedder import Embedder
+from nearvote.errors import CannotFit, FitNotFound, InvalidField
+from nearvote.examples.store import ExampleStore, StoredWindow
+from nearvote.learn.check import check_examples
+from nearvote.learn.corpus import corpus_of, texts_of
+from nearvote.learn.finding import Finding
+from nearvote.learn.fitting import Validation, fit_corpus
+from nearvote.learn.goal import Goal, ValidationMessage
+from nearvote.learn.jobs import Job, Jobs
+from nearvote.limits import Limits, check_text
+from nearvote.tasks.fit import Fit, as_stored
+from nearvote.tasks.registry import TaskRegistry
+from nearvote.tasks.task import Task
+from nearvote.voting.metric import LinearMetric, Slot
+from nearvote.voting.policy import Policy
+from nearvote.voting.prototypes import labels_matrix
+
+# Messages to validate on, at most: they are embedded while others wait.
+MAX_VALIDATION_MESSAGES = 20_000
+_CHUNK = 128
+# A fit can be gone back to from the ones after it; older ones are let go.
+_KEPT_FITS = 5
+
+
+class Learner:
+    """Fits tasks, goes back to former fits, and checks examples.
+
+    Args:
+        embedder: Embeds validation messages.
+        store: Has the examples.
+        tasks: Has the tasks and their fits.
+        limits: What a call may ask.
+        jobs: Runs fits.
+    """
+
+    def __init__(
+        self, embedder: Embedder, store: ExampleStore, tasks: TaskRegistry, limits: Limits, jobs: Jobs
+    ) -> None:
+        self._embedder = embedder
+        self._store = store
+        self._tasks = tasks
+        self._limits = limits
+        self._jobs = jobs
+
+    async def start_fit(self, tenant: str, name: str, goal: Goal, validation: Sequence[ValidationMessage] = ()) -> Job:
+        """Begins to fit a task. What served before serves until the fit is done, and stays when it fails.
+
+        Args:
+            tenant: Whose it is.
+            name: The task.
+            goal: What floors are set for.
+            validation: Messages to set floors and calibration on instead of the examples.
+
+        Raises:
+            TaskNotFound: There is no task of this name.
+            FitRunning: It is being fitted already.
+            InvalidInput: The goal or a validation message can't be right.
+        """
+        task = await self._tasks.get(tenant, name)
+        goal.check()
+        if len(validation) > MAX_VALIDATION_MESSAGES:
+            raise InvalidField(f"at most {MAX_VALIDATION_MESSAGES} messages", field="validation_messages")
+        for i, message in enumerate(validation):
+            check_text(message.text, self._limits, field=f"validation_messages[{i}].text")
+            unknown = set(message.labels) - set(task.label_names)
+            if unknown:
+                raise InvalidField(
+                    f"task '{name}' has no label '{min(unknown)}'", field=f"validation_messages[{i}].labels"
+                )
+        return self._jobs.start(tenant, name, lambda job: self._fit(job, tenant, name, goal, validation))
+
+    def job(self, tenant: str, id_: str) -> Job:
+        """How far a fit is."""
+        return self._jobs.get(tenant, id_)
+
+    async def cancel(self, tenant: str, id_: str) -> Job:
+        """Stops a fit."""
+        return await self._jobs.cancel(tenant, id_)
+
+    async def fit(self, tenant: str, name: str) -> Fit:
+        """The fit that serves a task.
+
+        Raises:
+            TaskNotFound: There is no task of this name.
+            FitNotFound: It has none.
+        """
+        task = await self._tasks.get(tenant, name)
+        fit = await self._tasks.fits.serving(tenant, task)
+        if fit is None:
+            raise FitNotFound(f"task '{name}' has no fit; make one with `nearvote fit --task {name}`", field="task")
+        return fit
+
+    async def roll_back(self, tenant: str, name: str) -> int:
+        """Lets the fit serve that the present one replaced, with the policy of that time.
+
+        Returns:
+            Its version; 0 for none, the plain metric.
+
+        Raises:
+            TaskNotFound: There is no task of this name.
+            FitNotFound: It has no fit, or what it replaced is no longer kept.
+            TaskChanged: Another fit serves it meanwhile.
+        """
+        task = await self._tasks.get(tenant, name)
+        present = await self.fit(tenant, name)
+        former = None
+        if present.replaced_version:
+            former = await self._tasks.fits.get(tenant, name, present.replaced_version)
+        metric = former.metric if former and former.in_metric else None
+        policy = present.replaced_policy
+        labels = {label: own for label, own in policy.labels.items() if label in task.label_names}
+        await self._switch(tenant, task, metric, replace(policy, labels=labels), present.replaced_version)
+        return present.replaced_version
+
+    async def check(self, tenant: str, name: str) -> list[Finding]:
+        """What is doubtful about a task's examples, the most doubtful of each kind first.
+
+        Raises:
+            TaskNotFound: There is no task of this name.
+        """
+        task = await self._tasks.get(tenant, name)
+        corpus = corpus_of(await self._windows(tenant, name), task.label_names)
+        return await asyncio.to_thread(check_examples, corpus, task.rules)
+
+    async def _fit(self, job: Job, tenant: str, name: str, goal: Goal, messages: Sequence[ValidationMessage]) -> Fit:
+        job.report(0.0, "reading examples")
+        task = await self._tasks.get(tenant, name)
+        corpus = corpus_of(await self._windows(tenant, name), task.label_names)
+        if not len(corpus):
+            raise CannotFit(f"task '{name}' has no examples to learn from; add some first", field="task")
+        validation = await self._validation(job, task, messages) if messages else None
+        learned = await asyncio.to_thread(
+            fit_corpus, corpus, task.rules, goal, validation, lambda done, stage: job.report(0.1 + 0.8 * done, stage)
+        )
+        version = await self._next_version(tenant, task)
+        fit = as_stored(
+            Fit(
+                version=version,
+                metric=learned.metric,
+                in_metric=learned.in_metric,
+                prototypes=learned.prototypes,
+                policy=learned.policy,
+                replaced_version=task.fit_version,
+                replaced_policy=task.policy,
+                created_us=job.started_us,
+                figures=learned.figures,
+            )
+        )
+        job.report(0.9, "writing the metric")
+        await self._tasks.fits.put(tenant, name, fit)
+        # From here on it is not to be stopped half-way for a caller's sake; what is written last decides.
+        await self._switch(tenant, task, fit.metric if fit.in_metric else None, fit.policy, version)
+        await self._tasks.fits.delete(tenant, name, range(max(1, version - 2 * _KEPT_FITS), version - _KEPT_FITS))
+        return fit
+
+    async def _switch(self, tenant: str, task: Task, metric: LinearMetric | None, policy: Policy, version: int) -> None:
+        """Writes the examples' vectors in a metric to the slot that does not serve, then lets it serve."""
+        slot = None
+        if metric is None:
+            async with self._tasks.changing(tenant):
+                await self._tasks.switch(tenant, task, policy=policy, fit_version=version, slot=None)
+            return
+        slot = task.slot.other if task.slot else Slot.A
+        before = await self._tasks.examples_version(tenant, task.name)
+        await self._project(tenant, task.name, metric, slot)
+        async with self._tasks.changing(tenant):
+            if await self._tasks.examples_version(tenant, task.name) != before:  # examples came while it was written
+                await self._project(tenant, task.name, metric, slot)
+            await self._tasks.switch(tenant, task, policy=policy, fit_version=version, slot=slot)
+
+    async def _project(self, tenant: str, task: str, metric: LinearMetric, slot: Slot) -> None:
+        async for page in self._store.windows(tenant, task):
+            if page:
+                projected = metric.project(np.stack([window.vector for window in page]))
+                await self._store.project(
+                    slot, {window.point_id: vector for window, vector in zip(page, projected, strict=True)}
+                )
+
+    async def _windows(self, tenant: str, task: str) -> list[StoredWindow]:
+        return [window async for page in self._store.windows(tenant, task) for window in page]
+
+    async def _validation(self, job: Job, task: Task, messages: Sequence[ValidationMessage]) -> Validation:
+        vectors, surfaces, labels = [], [], []
+        for start in range(0, len(messages), _CHUNK):
+            job.report(0.1 * start / len(messages), "embedding validation messages")
+            chunk = messages[start : start + _CHUNK]
+            embedded = await self._embedder.embed([message.text for message in chunk])
+            for message, windows, surface in zip(chunk, embedded.windows, embedded.surfaces, strict=True):
+                if len(windows):
+                    vectors.append(windows)
+                    surfaces.append(surface)
+                    labels.append(message.labels)
+        if not vectors:
+            raise CannotFit("none of the validation messages has anything to read", field="validation_messages")
+        return Validation(texts_of(vectors, surfaces), labels_matrix(labels, task.label_names))
+
+    async def _next_version(self, tenant: str, task: Task) -> int:
+        """One more than any fit of the task that is kept, also of those that never came to serve."""
+        version = task.fit_version + 1
+        while True:
+            try:
+                await self._tasks.fits.get(tenant, task.name, version)
+            except FitNotFound:
+                return version
+            version += 1

@@ -1,0 +1,79 @@
+"""The fits of each task, kept as documents in the store. A fit never changes once it is written."""
+
+from nearvote.errors import FitNotFound
+from nearvote.tasks.document import DocumentStore
+from nearvote.tasks.fit import Fit, fit_from_document, fit_to_document
+from nearvote.tasks.task import Task
+from nearvote.voting.policy import Policy
+
+_FITS = "fit"
+
+
+class Fits:
+    """Reads and writes fits, and keeps those that serve.
+
+    Args:
+        store: Where they are kept.
+    """
+
+    def __init__(self, store: DocumentStore) -> None:
+        self._store = store
+        # By tenant and task: a task that was deleted and created again begins anew with version 1.
+        self._serving: dict[tuple[str, str], tuple[int, Fit]] = {}
+
+    async def serving(self, tenant: str, task: Task) -> Fit | None:
+        """The fit that a task is served by; None when it has none."""
+        if not task.fit_version:
+            return None
+        known = self._serving.get((tenant, task.name))
+        if known is not None and known[0] == task.created_us and known[1].version == task.fit_version:
+            return known[1]
+        fit = await self.get(tenant, task.name, task.fit_version)
+        self._serving[tenant, task.name] = (task.created_us, fit)
+        return fit
+
+    async def get(self, tenant: str, task: str, version: int) -> Fit:
+        """One fit.
+
+        Raises:
+            FitNotFound: It is not kept, or can't be read.
+        """
+        document = await self._store.document(_FITS, tenant, _name(task, version))
+        if document is not None:
+            try:
+                return fit_from_document(document)
+            except (KeyError, ValueError):
+                pass
+        raise FitNotFound(f"fit {version} of task '{task}' is not kept; run `nearvote fit --task {task}`", field="task")
+
+    async def put(self, tenant: str, task: str, fit: Fit) -> None:
+        """Stores a fit."""
+        await self._store.put_document(_FITS, tenant, _name(task, fit.version), fit_to_document(fit))
+
+    async def first_policy(self, tenant: str, task: Task) -> Policy:
+        """The policy from before the first fit, as far back as fits are kept."""
+        policy, version = task.policy, task.fit_version
+        while version:
+            try:
+                fit = await self.get(tenant, task.name, version)
+            except FitNotFound:
+                break
+            policy, version = fit.replaced_policy, fit.replaced_version
+        return policy
+
+    async def delete(self, tenant: str, task: str, versions: range) -> None:
+        """Deletes fits, those there are."""
+        for version in versions:
+            await self._store.delete_document(_FITS, tenant, _name(task, version))
+
+    async def delete_all(self, tenant: str, task: Task) -> None:
+        """Deletes all fits of a task, also those that were gone back from."""
+        await self.delete(tenant, task.name, range(1, task.fit_version + 1))
+        version = task.fit_version + 1
+        while await self._store.document(_FITS, tenant, _name(task.name, version)) is not None:
+            await self.delete(tenant, task.name, range(version, version + 1))
+            version += 1
+
+
+def _name(task: str, version: int) -> str:
+    return f"{task}/{version}"
