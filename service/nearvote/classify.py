@@ -152,7 +152,7 @@ class Classifier:
         }
         asks = [_Ask(task, await self._tasks.fits.serving(tenant, task), self._k(task, options)) for task in asked]
         found, known = await asyncio.gather(
-            self._search(tenant, embedded, asks, options), self._same_texts(tenant, texts, asked)
+            self._search(tenant, embedded, asks, options), self._same_texts(tenant, texts, asked, options)
         )
         searched = time.perf_counter()
 
@@ -212,7 +212,9 @@ class Classifier:
         # A policy may be older than the limit.
         return options.k or min(task.policy.k, self._limits.max_k)
 
-    async def _same_texts(self, tenant: str, texts: Sequence[str], tasks: Sequence[Task]) -> list[dict[str, Neighbor]]:
+    async def _same_texts(
+        self, tenant: str, texts: Sequence[str], tasks: Sequence[Task], options: Options
+    ) -> list[dict[str, Neighbor]]:
         """For each task those of its examples that are one of the messages, word for word, by their text."""
         found = []
         for task in tasks:
@@ -221,7 +223,12 @@ class Classifier:
             found.append(
                 {
                     example.text: Neighbor(
-                        example.id, example.labels, 1.0, example.weight, source=example.source, text=example.text
+                        example.id,
+                        example.labels,
+                        1.0,
+                        example.weight,
+                        source=example.source,
+                        text=example.text if options.with_texts else "",
                     )
                     for example in examples.values()
                     if not set(task.label_names).isdisjoint(example.labels)

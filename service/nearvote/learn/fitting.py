@@ -192,7 +192,10 @@ class _Fitting:
             seated(meaning, corpus, policy.k, policy.max_group_share), meaning.similarity, -np.inf
         ).astype(np.float32)
         nearest = -np.sort(-voters, axis=1)
-        now = Judged(scores, has, scope_scores(opinions, nearest), nearest[:, 0])
+        scope = scope_scores(opinions, nearest)
+        if self._rules.out_of_scope_label in self._rules.labels:
+            scope *= 1 - scores[:, self._rules.labels.index(self._rules.out_of_scope_label)]
+        now = Judged(scores, has, scope, nearest[:, 0])
         policy = with_floors(policy, self._rules, goal, now)
         return Learned(
             metric=final.metric.metric if final.metric else None,

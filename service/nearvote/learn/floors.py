@@ -208,6 +208,8 @@ def _thresholds_for_f1(scores: Matrix, has: Flags) -> Matrix | None:
     Coordinate ascent from equal ones. None where equal ones are as good.
     """
     count = scores.shape[1]
+    if not len(scores):
+        return None
     thresholds = np.full(count, 1 / count)
     best = start = _macro_f1(scores / thresholds, has)
     for _ in range(_ROUNDS):

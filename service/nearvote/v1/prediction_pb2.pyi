@@ -274,7 +274,7 @@ class Prediction(_message.Message):
     in_scope_score: _builtins.float
     """How surely the task is about the message, in [0, 1]: the mean of how far votes and prototypes agree on few labels
     (1 less the entropy of their mean, in parts of the greatest possible), and of the similarity of the ten nearest
-    voters in the meaning view.
+    voters in the meaning view; times what the out-of-scope label did not get.
     """
     @_builtins.property
     def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:

@@ -111,7 +111,9 @@ def count_votes(
         scores={label: scores[label] for label in best_first},
         neighbors=tuple(counted),
         prototype_share=max(0.0, 1 - sum(weights[_VOTER_OF[view]] for view in voters)),
-        in_scope_score=in_scope_score(opinions, len(rules.labels), voters.get(View.MEANING, ())),
+        # What is sure to be out of scope is not in scope, however sure.
+        in_scope_score=in_scope_score(opinions, len(rules.labels), voters.get(View.MEANING, ()))
+        * (1 - scores.get(rules.out_of_scope_label, 0.0)),
         calibrated=pool is not None,
     )
 
