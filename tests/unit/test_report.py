@@ -33,6 +33,7 @@ def _said(
         action=None,
         neighbors=neighbors,
         top_similarity=similarity,
+        in_scope_score=similarity or 0.0,
     )
 
 
@@ -154,10 +155,10 @@ def test_several_labels() -> None:
     assert report.confusions == (Confusion("c", "a", 1), Confusion("c", "b", 1))
 
 
-def test_the_scope_score_may_be_another() -> None:
-    """Whatever tells scope is measured; a score that says nothing has an AUROC of a half."""
-    report = make_report(_OUTCOMES, out_of_scope="none", scope_score=lambda _: 1.0)
-    assert _values(report)["scope_auroc"] == 0.5
+def test_a_scope_score_that_says_nothing() -> None:
+    """Where all messages have the same in-scope score it tells none from another: an AUROC of a half."""
+    alike = [replace(one, prediction=replace(one.prediction, in_scope_score=0.5)) for one in _OUTCOMES]
+    assert _values(make_report(alike, out_of_scope="none"))["scope_auroc"] == 0.5
 
 
 def test_too_many_labels_for_aurocs() -> None:

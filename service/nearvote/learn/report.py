@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,7 +64,7 @@ class Headline:
             `macro_f1`: mean F1 of the labels that were expected; where messages are out of scope, that is a label
                 too, given by every abstention.
             `out_of_scope_recall`: of the messages out of scope, the share on which it abstained.
-            `scope_auroc`: how well the scope score tells messages in scope from those that are not.
+            `scope_auroc`: how well the in-scope score tells messages in scope from those that are not.
     """
 
     messages: int
@@ -130,14 +130,12 @@ def make_report(
     outcomes: Sequence[Outcome],
     *,
     out_of_scope: str = "",
-    scope_score: Callable[[Prediction], float] = lambda p: -1.0 if p.top_similarity is None else p.top_similarity,
 ) -> Report:
     """Measures predictions.
 
     Args:
         outcomes: What was said and expected of each message.
         out_of_scope: What is expected of messages that the task is not about; empty for none.
-        scope_score: Higher for predictions on messages that are more surely in scope.
 
     Returns:
         The report; the same outcomes always give the same.
@@ -150,13 +148,13 @@ def make_report(
     for i, outcome in enumerate(outcomes):
         if not expected_labels(outcome):
             raise InvalidField("no label is expected of the message; name one", field=f"outcomes[{i}].truth")
-    facts = _facts(outcomes, out_of_scope, scope_score)
+    facts = _facts(outcomes, out_of_scope)
     confused = confusions(facts.truth, facts.given & facts.answered[:, None], _MOST_CONFUSIONS)
     confidence, right = facts.confidence[facts.in_scope], facts.best_right[facts.in_scope]
     error, bins = calibration(confidence, right)
     reasons = [o.prediction.abstention_reason.value for o in outcomes if o.prediction.abstention_reason]
     groups = {
-        group: _facts([o for o in outcomes if o.group == group], out_of_scope, scope_score)
+        group: _facts([o for o in outcomes if o.group == group], out_of_scope)
         for group in sorted({outcome.group for outcome in outcomes} - {""})
     }
     return Report(
@@ -222,7 +220,7 @@ def _is_right(outcome: Outcome, out_of_scope: str) -> bool:
     return truth == set(outcome.prediction.labels) or (truth == {out_of_scope} and outcome.prediction.abstained)
 
 
-def _facts(outcomes: Sequence[Outcome], out_of_scope: str, scope_score: Callable[[Prediction], float]) -> _Facts:
+def _facts(outcomes: Sequence[Outcome], out_of_scope: str) -> _Facts:
     predictions = [outcome.prediction for outcome in outcomes]
     truths = [expected_labels(outcome) for outcome in outcomes]
     in_scope = [truth != {out_of_scope} for truth in truths]
@@ -243,7 +241,7 @@ def _facts(outcomes: Sequence[Outcome], out_of_scope: str, scope_score: Callable
         right_if_answered=np.array([truth == answer for truth, answer in zip(truths, if_answered, strict=True)]),
         best_right=np.array([score > 0 and best in truth for truth, (best, score) in zip(truths, bests, strict=True)]),
         confidence=np.array([score for _, score in bests], np.float64),
-        scope=np.array([scope_score(prediction) for prediction in predictions], np.float64),
+        scope=np.array([prediction.in_scope_score for prediction in predictions], np.float64),
     )
 
 
