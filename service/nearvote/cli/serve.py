@@ -93,6 +93,8 @@ def reindex(
         report = asyncio.run(reindex_with(settings, Bar("embedding examples")))
     for id_ in report.unreadable_ids:
         err.print(f"left out: {id_}, in which the new encoder reads nothing", highlight=False)
+    for task in report.unfitted_tasks:
+        err.print(f"{task}: its fit was of the former encoder; fit it again", highlight=False)
     out.print(f"{report.embedded_count} examples embedded with {settings.model}", highlight=False)
     raise typer.Exit(Exit.DONE)
 

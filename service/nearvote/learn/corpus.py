@@ -8,7 +8,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from nearvote.examples.store import StoredWindow
-from nearvote.text.surface import BUCKETS, SparseVector, fingerprint
+from nearvote.text.surface import BUCKETS, SparseVector
 from nearvote.voting.prototypes import labels_matrix, mean_vector
 
 Matrix = npt.NDArray[np.float32]
@@ -116,7 +116,7 @@ def corpus_of(windows: Sequence[StoredWindow], labels: Sequence[str]) -> Corpus:
         has=labels_matrix([head.labels for head in heads], labels),
         weights=np.array([head.example_weight for head in heads], np.float32),
         groups=np.array([sources.get(head.source, -1) for head in heads], np.int64),
-        fingerprints=np.array([fingerprint(surface) for surface in surfaces], np.int64).view(np.uint64),
+        fingerprints=np.array([head.fingerprint for head in heads], np.int64).view(np.uint64),
         raw=tuple(head.text for head in heads),
     )
 

@@ -257,11 +257,18 @@ class _Fitting:
         ngrams = ngrams_of(examples)
         shared = ngrams.rows(examples.texts.surface)
         heads = {
-            strength: learn_head(shared, targets, examples.weights, strength=strength, multi_label=self._multi)
+            strength: learn_head(
+                shared, targets, examples.weights, strength=strength, multi_label=self._multi, tick=self._tick
+            )
             for strength in _STRENGTHS
         }
         plain = learn_head(
-            examples.texts.means, targets, examples.weights, strength=_DENSE_STRENGTH, multi_label=self._multi
+            examples.texts.means,
+            targets,
+            examples.weights,
+            strength=_DENSE_STRENGTH,
+            multi_label=self._multi,
+            tick=self._tick,
         )
         return _Model(metric, dense, plain, ngrams, heads)
 

@@ -1,5 +1,6 @@
 """Learning label prototypes: logistic regressions, on vectors and on n-grams."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias, cast
 
@@ -33,7 +34,15 @@ class Head:
         return activate(np.asarray(rows @ self.coefficients) + self.bias, multi_label=multi_label)
 
 
-def learn_head(rows: Design, targets: Matrix, weights: Matrix, *, strength: float, multi_label: bool) -> Head:
+def learn_head(
+    rows: Design,
+    targets: Matrix,
+    weights: Matrix,
+    *,
+    strength: float,
+    multi_label: bool,
+    tick: Callable[[], None] = lambda: None,
+) -> Head:
     """Softmax regression or, for several labels, one logistic regression each, with an L2 penalty, by L-BFGS.
 
     Args:
@@ -42,6 +51,7 @@ def learn_head(rows: Design, targets: Matrix, weights: Matrix, *, strength: floa
         weights: (n,) float32, how much each example counts.
         strength: Inverse of the penalty, as scikit-learn's C; above 0.
         multi_label: Whether each label is a question of its own.
+        tick: Called now and then; it raises when the work is to stop.
     """
     features, labels = rows.shape[1], targets.shape[1]
     weights = (weights / max(float(weights.mean()), 1e-9)).astype(np.float32)
@@ -55,6 +65,7 @@ def learn_head(rows: Design, targets: Matrix, weights: Matrix, *, strength: floa
     by_feature = sparse.csr_array(rows.T) if sparse.issparse(rows) else cast("Matrix", rows).T
 
     def loss(flat: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
+        tick()
         coefficients = flat[: features * labels].reshape(features, labels).astype(np.float32)
         logits = np.asarray(rows @ coefficients) + flat[features * labels :].astype(np.float32)
         given = activate(logits, multi_label=multi_label)

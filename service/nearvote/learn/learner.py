@@ -1,16 +1,17 @@
 """The use of learning: examples in, a fit that serves out."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from nearvote.embedding.embedder import Embedder
-from nearvote.errors import CannotFit, FitNotFound, InvalidField
-from nearvote.examples.store import ExampleStore, StoredWindow
+from nearvote.errors import CannotFit, FitNotFound, InvalidField, TaskChanged
+from nearvote.examples.store import ExampleStore
 from nearvote.learn.check import check_examples
-from nearvote.learn.corpus import corpus_of, texts_of
+from nearvote.learn.corpus import Corpus, corpus_of, texts_of
 from nearvote.learn.finding import Finding
 from nearvote.learn.fitting import Validation, fit_corpus
 from nearvote.learn.goal import Goal, ValidationMessage
@@ -49,6 +50,7 @@ class Learner:
         self._tasks = tasks
         self._limits = limits
         self._jobs = jobs
+        self._switching: defaultdict[tuple[str, str], asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def start_fit(self, tenant: str, name: str, goal: Goal, validation: Sequence[ValidationMessage] = ()) -> Job:
         """Begins to fit a task. What served before serves until the fit is done, and stays when it fails.
@@ -127,13 +129,13 @@ class Learner:
             TaskNotFound: There is no task of this name.
         """
         task = await self._tasks.get(tenant, name)
-        corpus = corpus_of(await self._windows(tenant, name), task.label_names)
+        corpus = await self._corpus(tenant, task)
         return await asyncio.to_thread(check_examples, corpus, task.rules)
 
     async def _fit(self, job: Job, tenant: str, name: str, goal: Goal, messages: Sequence[ValidationMessage]) -> Fit:
         job.report(0.0, "reading examples")
         task = await self._tasks.get(tenant, name)
-        corpus = corpus_of(await self._windows(tenant, name), task.label_names)
+        corpus = await self._corpus(tenant, task)
         if not len(corpus):
             raise CannotFit(f"task '{name}' has no examples to learn from; add some first", field="task")
         validation = await self._validation(job, task, messages) if messages else None
@@ -141,7 +143,8 @@ class Learner:
             fit_corpus, corpus, task.rules, goal, validation, lambda done, stage: job.report(0.1 + 0.8 * done, stage)
         )
         version = await self._next_version(tenant, task)
-        fit = as_stored(
+        fit = await asyncio.to_thread(
+            as_stored,
             Fit(
                 version=version,
                 metric=learned.metric,
@@ -152,7 +155,7 @@ class Learner:
                 replaced_policy=task.policy,
                 created_us=job.started_us,
                 figures=learned.figures,
-            )
+            ),
         )
         job.report(0.9, "writing the metric")
         await self._tasks.fits.put(tenant, name, fit)
@@ -163,18 +166,19 @@ class Learner:
 
     async def _switch(self, tenant: str, task: Task, metric: LinearMetric | None, policy: Policy, version: int) -> None:
         """Writes the examples' vectors in a metric to the slot that does not serve, then lets it serve."""
-        slot = None
-        if metric is None:
-            async with self._tasks.changing(tenant):
-                await self._tasks.switch(tenant, task, policy=policy, fit_version=version, slot=None)
-            return
-        slot = task.slot.other if task.slot else Slot.A
-        before = await self._tasks.examples_version(tenant, task.name)
-        await self._project(tenant, task.name, metric, slot)
-        async with self._tasks.changing(tenant):
-            if await self._tasks.examples_version(tenant, task.name) != before:  # examples came while it was written
+        async with self._switching[tenant, task.name]:  # two at once would write to the same slot
+            if (await self._tasks.get(tenant, task.name)).fit_version != task.fit_version:
+                raise TaskChanged("the task got another fit meanwhile: fit it again", field="task")
+            slot = None
+            before = await self._tasks.examples_version(tenant, task.name)
+            if metric is not None:
+                slot = task.slot.other if task.slot else Slot.A
                 await self._project(tenant, task.name, metric, slot)
-            await self._tasks.switch(tenant, task, policy=policy, fit_version=version, slot=slot)
+            async with self._tasks.changing(tenant):
+                more_came = await self._tasks.examples_version(tenant, task.name) != before
+                if more_came and metric is not None and slot is not None:
+                    await self._project(tenant, task.name, metric, slot)
+                await self._tasks.switch(tenant, task, policy=policy, fit_version=version, slot=slot)
 
     async def _project(self, tenant: str, task: str, metric: LinearMetric, slot: Slot) -> None:
         async for page in self._store.windows(tenant, task):
@@ -184,8 +188,9 @@ class Learner:
                     slot, {window.point_id: vector for window, vector in zip(page, projected, strict=True)}
                 )
 
-    async def _windows(self, tenant: str, task: str) -> list[StoredWindow]:
-        return [window async for page in self._store.windows(tenant, task) for window in page]
+    async def _corpus(self, tenant: str, task: Task) -> Corpus:
+        windows = [window async for page in self._store.windows(tenant, task.name) for window in page]
+        return await asyncio.to_thread(corpus_of, windows, task.label_names)
 
     async def _validation(self, job: Job, task: Task, messages: Sequence[ValidationMessage]) -> Validation:
         vectors, surfaces, labels = [], [], []
