@@ -1,6 +1,6 @@
 """What the shipped seeds alone make of two public sets they were not written from.
 
-    python tests/bench/seed_quality.py
+    python -m tests.bench.seed_quality
 
 Sets are found by NEARVOTE_EVAL_DATA (default ../shared/data). An abstention counts as the benign answer; beside it
 stands what the votes say when nobody abstains.
