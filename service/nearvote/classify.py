@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+import numpy as np
+
 from nearvote.embedding.embedder import EmbeddedTexts, Embedder
 from nearvote.embedding.encoder import Matrix
 from nearvote.errors import InvalidField, KOutOfRange, TaskNotFound
@@ -18,7 +20,9 @@ from nearvote.tasks.task import Task
 from nearvote.text.surface import SparseVector
 from nearvote.voting.ballot import ClassSizes, count_votes, settled_by
 from nearvote.voting.neighbor import Neighbor, View, merge_windows
+from nearvote.voting.pool import Opinions
 from nearvote.voting.prediction import AbstentionReason, Prediction, abstain, decide
+from nearvote.voting.prototypes import Prototypes, mean_vector
 from nearvote.voting.seats import DEEP, OVERSAMPLING, is_crowded, seat_limit, take_seats
 
 
@@ -300,6 +304,12 @@ def _is_encodable(text: str) -> bool:
     return True
 
 
+def _opinions(prototypes: Prototypes, ask: _Ask, windows: Matrix, surface: SparseVector) -> Opinions:
+    # A whole text is one vector before it is mapped, as it was when the prototypes were learned.
+    whole = mean_vector(windows)[np.newaxis]
+    return prototypes.opinions(whole, ask.in_metric(whole), surface)
+
+
 def _predict(
     ask: _Ask,
     voters: dict[View, list[Neighbor]] | None,
@@ -317,10 +327,9 @@ def _predict(
     elif same_text is not None:
         prediction = decide(task.name, task.rules, settled_by(same_text, task.rules))
     else:
-        prototypes = (
-            fit.prototypes.opinions(windows, ask.in_metric(windows), surface) if fit and fit.prototypes else None
-        )
-        prediction = decide(task.name, task.rules, count_votes(voters, task.rules, sizes, prototypes=prototypes))
+        prototypes = _opinions(fit.prototypes, ask, windows, surface) if fit and fit.prototypes else None
+        ballot = count_votes(voters, task.rules, sizes, prototypes=prototypes, learned_us=fit.created_us if fit else 0)
+        prediction = decide(task.name, task.rules, ballot)
     return replace(
         prediction,
         neighbors=prediction.neighbors[:neighbor_limit],

@@ -74,7 +74,7 @@ async def _drop_fits(store: QdrantStore) -> tuple[str, ...]:
     for tenant, name, body in await store.every_document(TASKS_KIND):
         task = task_from_document(body)
         if task.fit_version:
-            policy = await fits.first_policy(tenant, task)
+            policy = await fits.unfitted_policy(tenant, task)
             plain = replace(task, policy=policy, policy_version=task.policy_version + 1, fit_version=0, slot=None)
             await store.put_document(TASKS_KIND, tenant, name, task_to_document(plain))
             await fits.delete_all(tenant, task)

@@ -16,6 +16,14 @@ from nearvote.examples.example import Example, example_id
 from nearvote.examples.qdrant_store import QdrantStore, open_store, stored_space
 from nearvote.examples.store import EmbeddedExample, SearchQuery
 from nearvote.reindex import Reindexed, reindex
+from nearvote.tasks.document import task_to_document
+from nearvote.tasks.fit import Fit
+from nearvote.tasks.fits import Fits
+from nearvote.tasks.task import Label, Task
+from nearvote.text.surface import surface_vector
+from nearvote.voting.metric import LinearMetric, Slot
+from nearvote.voting.neighbor import View
+from nearvote.voting.policy import Policy
 from tests.conftest import space_of
 
 
@@ -32,6 +40,9 @@ class LetterEncoder:
 
     def encode(self, windows: Sequence[Tokens]) -> Matrix:
         return normalized(np.array([np.bincount(window, minlength=26) for window in windows], dtype=np.float32))
+
+
+TASK = Task("spam", (Label("spam"), Label("ham")), policy=Policy(k=3), policy_version=2, created_us=1, updated_us=5)
 
 
 class CutShortError(Exception):
@@ -81,8 +92,8 @@ async def stored(engine: Engine, texts: Sequence[str]) -> dict[str, Example]:
     store = await open_store(engine, OLD_SPACE)
     examples = [example(text, task) for i, text in enumerate(texts) for task in ("spam", "abuse")[: 1 + i % 2]]
     by_text = dict(zip(texts, await vectors(OLD, texts), strict=True))
-    await store.put([EmbeddedExample(e, by_text[e.text]) for e in examples])
-    await store.put_document("task", "acme", "spam", {"kept": True})
+    await store.put([EmbeddedExample(e, by_text[e.text], surface_vector(e.text)) for e in examples])
+    await store.put_document("task", "acme", "spam", task_to_document(TASK))
     return {e.id: e for e in examples}
 
 
@@ -132,10 +143,46 @@ async def test_reindex(engine: Engine) -> None:
     store = await open_store(engine, NEW_SPACE)
     assert await everything(store) == examples
     assert await nearest(store, NEW, "uoy rof yenom") == "money for you", "an anagram is the same to this encoder"
-    assert (await store.documents("task", "acme")) == {"spam": {"kept": True}}
+    assert (await store.documents("task", "acme")) == {"spam": task_to_document(TASK)}
     assert not any(OLD_SPACE.key in name for name in await engine.collections())
     with pytest.raises(EncoderMismatch):
         await open_store(engine, OLD_SPACE)
+
+
+async def test_reindex_undoes_fits(engine: Engine) -> None:
+    """What was learned of the former vectors goes with them: tasks have the policy from before their first fit."""
+    await stored(engine, ["money for you", "see you later"])
+    store = await open_store(engine, OLD_SPACE)
+    fits, before = Fits(store), {"other": replace(TASK, name="other"), "plain": replace(TASK, name="plain")}
+    metric = LinearMetric(np.eye(OLD.spec.dimension, dtype=np.float32))
+    for version in (1, 2):
+        replaced = TASK.policy if version == 1 else Policy(k=11)
+        fit = Fit(version, metric, True, None, Policy(k=10 + version), version - 1, replaced)  # noqa: FBT003
+        for tenant, name in (("acme", "spam"), ("other", "other")):
+            await fits.put(tenant, name, fit)
+    for tenant, task in (("acme", TASK), ("other", before["other"])):
+        fitted = replace(task, fit_version=2, slot=Slot.B, policy=Policy(k=12))
+        await store.put_document("task", tenant, task.name, task_to_document(fitted))
+    await store.put_document("task", "acme", "plain", task_to_document(before["plain"]))
+    report = await embedded_again(engine, NEW)
+    assert report.unfitted_tasks == ("other", "spam")
+    new = await open_store(engine, NEW_SPACE)
+    unfitted = {name: replace(task, policy_version=3) for name, task in (("spam", TASK), ("other", before["other"]))}
+    assert await new.documents("task", "acme") == {
+        "spam": task_to_document(unfitted["spam"]),
+        "plain": task_to_document(before["plain"]),
+    }
+    assert await new.documents("task", "other") == {"other": task_to_document(unfitted["other"])}
+    assert await new.documents("fit", "acme") == await new.documents("fit", "other") == {}
+
+
+async def test_reindex_keeps_n_grams(engine: Engine) -> None:
+    """Embedding again counts n-grams again: examples are found by what they look like."""
+    await stored(engine, ["m0ney for you", "see you later"])
+    await embedded_again(engine, NEW)
+    query = SearchQuery("acme", "spam", surface_vector("m0ney"), 5, view=View.SURFACE)
+    found = await (await open_store(engine, NEW_SPACE)).search([query], with_text=True)
+    assert [[neighbor.text for neighbor in by] for by in found] == [["m0ney for you"]]
 
 
 async def test_reindex_cut_short(engine: Engine) -> None:

@@ -2,18 +2,21 @@
 
 import math
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from nearvote.examples.engine import Engine, NearestQuery, Point, Schema
+from nearvote.examples.engine import Engine, NearestQuery, Point, Schema, Sparse
 from nearvote.examples.example import Example, example_id, point_id
-from nearvote.examples.qdrant_store import QdrantStore
-from nearvote.examples.store import EmbeddedExample, SearchQuery, Vectors
+from nearvote.examples.qdrant_store import QdrantStore, create_space
+from nearvote.examples.store import EmbeddedExample, SearchQuery, StoredWindow, Vectors
+from nearvote.text.surface import SparseVector, fingerprint, surface_vector
 from nearvote.voting.ballot import ClassSizes
-from tests.contract.conftest import Chance
+from nearvote.voting.metric import Slot
+from nearvote.voting.neighbor import View
+from tests.contract.conftest import SPACE, Chance
 
 
 def at(*degrees: float) -> Vectors:
@@ -26,9 +29,14 @@ def example(text: str, *labels: str, tenant: str = "acme", task: str = "spam", s
     return Example(example_id(tenant, task, text), tenant, task, text, labels or ("ham",), 1.5, source, 10, 20)
 
 
+def seen(example: Example, vectors: Vectors, projected: Mapping[Slot, Vectors] | None = None) -> EmbeddedExample:
+    """An example with the vectors it is given, and its own n-grams."""
+    return EmbeddedExample(example, vectors, surface_vector(example.text), projected or {})
+
+
 def embedded(text: str, *degrees: float, labels: Sequence[str] = ("ham",), task: str = "spam") -> EmbeddedExample:
     """An example with a window at each of the angles."""
-    return EmbeddedExample(example(text, *labels, task=task), at(*degrees))
+    return seen(example(text, *labels, task=task), at(*degrees))
 
 
 def nearest_to(degrees: float, limit: int = 10, label: str = "", window: int = 0) -> SearchQuery:
@@ -45,7 +53,7 @@ async def texts_found(store: QdrantStore, query: SearchQuery) -> list[str]:
 async def test_what_is_put_is_got(store: QdrantStore) -> None:
     """An example comes back by its id as it was put, and only in its own tenant and task."""
     stored = example("hello", "ham", "spam", source="mail")
-    await store.put([EmbeddedExample(stored, at(0, 10))])
+    await store.put([seen(stored, at(0, 10))])
     unknown = str(uuid.uuid4())
     assert await store.get("acme", "spam", [stored.id, unknown, stored.id]) == {stored.id: stored}
     assert await store.get("acme", "abuse", [stored.id]) == {}
@@ -73,7 +81,7 @@ async def test_put_of_nothing(store: QdrantStore) -> None:
 async def test_pages_in_order_of_ids(store: QdrantStore) -> None:
     """Pages follow one another in the order of ids; each example is on one, and the last one says so."""
     examples = [example(f"text {i}") for i in range(7)]
-    await store.put([EmbeddedExample(e, at(*range(i + 1))) for i, e in enumerate(examples)])
+    await store.put([seen(e, at(*range(i + 1))) for i, e in enumerate(examples)])
     page = await store.list_page("acme", "spam", limit=3)
     pages = [page.examples]
     while page.next_id and len(pages) < 4:
@@ -88,7 +96,7 @@ async def test_pages_by_label_and_source(store: QdrantStore) -> None:
     """A list can be narrowed to a label, a source, or both."""
     mailed, texted, bare = example("1", "a", "b", source="mail"), example("2", "a", source="sms"), example("3", "b")
     elsewhere = [example("1", "a", "b", tenant="other"), example("1", "a", "b", task="abuse")]
-    await store.put([EmbeddedExample(e, at(0, 1)) for e in (mailed, texted, bare, *elsewhere)])
+    await store.put([seen(e, at(0, 1)) for e in (mailed, texted, bare, *elsewhere)])
 
     async def ids(label: str = "", source: str = "") -> set[str]:
         return {e.id for e in (await store.list_page("acme", "spam", label=label, source=source)).examples}
@@ -103,7 +111,7 @@ async def test_pages_by_label_and_source(store: QdrantStore) -> None:
 async def test_search_nearest_first(store: QdrantStore) -> None:
     """A search gives the nearest examples first, with what a vote needs to know."""
     near, far = example("near", "spam", source="mail"), example("far")
-    await store.put([EmbeddedExample(far, at(60)), EmbeddedExample(near, at(30)), embedded("farther", 120)])
+    await store.put([seen(far, at(60)), seen(near, at(30)), embedded("farther", 120)])
     ((first, second),) = await store.search([nearest_to(0, limit=2, window=4)])
     assert (first.example_id, second.example_id) == (near.id, far.id)
     assert (first.similarity, second.similarity) == pytest.approx((math.cos(math.pi / 6), 0.5), abs=1e-5)
@@ -113,7 +121,7 @@ async def test_search_nearest_first(store: QdrantStore) -> None:
 async def test_equally_near_by_id(store: QdrantStore) -> None:
     """Equally near examples come in the order of their ids."""
     examples = [example(f"text {i}") for i in range(9)]
-    await store.put([EmbeddedExample(e, at(20)) for e in examples])
+    await store.put([seen(e, at(20)) for e in examples])
     (found,) = await store.search([nearest_to(0)])
     assert [neighbor.example_id for neighbor in found] == sorted(e.id for e in examples)
 
@@ -132,7 +140,7 @@ async def test_search_is_restricted(store: QdrantStore) -> None:
     """A search stays in its tenant and task, and with its label where it has one."""
     spam, ham = example("1", "spam", "odd"), example("2", "ham", "odd")
     elsewhere = [example("1", "spam", tenant="other"), example("1", "spam", task="abuse")]
-    await store.put([EmbeddedExample(e, at(0, 5)) for e in (spam, *elsewhere)] + [EmbeddedExample(ham, at(50))])
+    await store.put([seen(e, at(0, 5)) for e in (spam, *elsewhere)] + [seen(ham, at(50))])
     found = await store.search([nearest_to(0, label=label) for label in ("", "ham", "odd", "none")])
     both, ham_only = [spam.id, ham.id], [ham.id]
     assert [[neighbor.example_id for neighbor in by] for by in found] == [both, ham_only, both, []]
@@ -157,7 +165,7 @@ async def test_texts_when_asked(store: QdrantStore) -> None:
 async def test_annotate(store: QdrantStore) -> None:
     """New labels, weight, source and times reach every window; text and vectors stay."""
     before = example("long", "ham", source="mail")
-    await store.put([EmbeddedExample(before, at(0, 90)), embedded("other", 45)])
+    await store.put([seen(before, at(0, 90)), embedded("other", 45)])
     after = replace(before, labels=("odd", "spam"), weight=3.0, source="review", updated_us=99, text="not this")
     await store.annotate([after])
     assert await store.get("acme", "spam", [before.id]) == {before.id: replace(after, text="long")}
@@ -184,7 +192,7 @@ async def test_delete(store: QdrantStore) -> None:
 async def test_delete_task(store: QdrantStore) -> None:
     """Deleting a task's examples counts examples, not windows, and leaves other tasks and tenants alone."""
     kept = [example("1", task="abuse"), example("1", tenant="other")]
-    await store.put([EmbeddedExample(e, at(0, 1)) for e in (example("1"), example("2"), *kept)])
+    await store.put([seen(e, at(0, 1)) for e in (example("1"), example("2"), *kept)])
     assert await store.delete_task("acme", "spam") == 2
     assert await store.delete_task("acme", "spam") == 0
     assert {e.id async for page in store.every_example() for e in page} == {e.id for e in kept}
@@ -217,7 +225,7 @@ async def test_documents(store: QdrantStore) -> None:
 async def test_odd_texts(store: QdrantStore, odd_texts: list[str]) -> None:
     """The oddest texts and sources come back as they were, and are found by source."""
     odd = [example(text, source=text[:100]) for text in odd_texts]
-    await store.put([EmbeddedExample(e, at(10 * i)) for i, e in enumerate(odd)])
+    await store.put([seen(e, at(10 * i)) for i, e in enumerate(odd)])
     assert await store.get("acme", "spam", [e.id for e in odd]) == {e.id: e for e in odd}
     for i, e in enumerate(odd):
         assert (await store.list_page("acme", "spam", source=e.source)).examples == [e]
@@ -228,7 +236,7 @@ async def test_odd_texts(store: QdrantStore, odd_texts: list[str]) -> None:
 async def test_every_example(store: QdrantStore) -> None:
     """All examples of all tenants and tasks are walked through and counted, also more than a page of them."""
     many = [example(str(i), tenant=f"tenant {i % 3}", task=f"task-{i % 2}") for i in range(1_003)]
-    await store.put([EmbeddedExample(e, at(0, 1) if i % 100 == 0 else at(0)) for i, e in enumerate(many)])
+    await store.put([seen(e, at(0, 1) if i % 100 == 0 else at(0)) for i, e in enumerate(many)])
     pages = [page async for page in store.every_example()]
     assert sorted(e.id for page in pages for e in page) == sorted(e.id for e in many)
     assert await store.example_count() == 1_003
@@ -242,7 +250,7 @@ async def test_similarity_is_a_cosine(stores: tuple[QdrantStore, QdrantStore]) -
     queries = [SearchQuery("acme", "spam", vector, 60) for v in vectors[:20] for vector in (v, -v)]
     answers = []
     for store in stores:
-        await store.put([EmbeddedExample(e, row[None]) for e, row in zip(examples, vectors, strict=True)])
+        await store.put([seen(e, row[None]) for e, row in zip(examples, vectors, strict=True)])
         found = await store.search(queries)
         answers.append([{neighbor.example_id: neighbor.similarity for neighbor in by_query} for by_query in found])
     for edge, other in zip(*answers, strict=True):
@@ -305,3 +313,258 @@ async def test_examples_of_many_windows_leave_room_for_others(store: QdrantStore
     await store.put([embedded("long", *[0.0] * 300), embedded("near", 10), embedded("far", 20)])
     assert await texts_found(store, nearest_to(0, limit=3)) == ["long", "near", "far"]
     assert await texts_found(store, nearest_to(0, limit=2)) == ["long", "near"]
+
+
+def surface_of(text: str, label: str = "", tenant: str = "acme", task: str = "spam") -> SearchQuery:
+    """A question for the texts that look like one."""
+    return SearchQuery(tenant, task, surface_vector(text), 10, label, View.SURFACE)
+
+
+MANY = [
+    "win money now",
+    "win m0ney now!!",
+    "send money to your mother",
+    "see you at lunch",
+    "lunch at noon, and then a walk",
+    "a walk in the park",
+    "you have won a prize",
+    "prizes, prizes, prizes",
+]
+
+
+async def test_surface_nearest_first(store: QdrantStore) -> None:
+    """A search in the surface view gives those that share rare n-grams first, and none that share nothing."""
+    await store.put([embedded(text, 10 * i) for i, text in enumerate(MANY)])
+    ((first, *others),) = await store.search([surface_of("win money")], with_text=True)
+    assert (first.text, first.view) == ("win money now", View.SURFACE)
+    assert first.fingerprint == fingerprint(surface_vector("win money now"))
+    assert [n.similarity for n in others] == sorted((n.similarity for n in others), reverse=True)
+    assert {n.text for n in others} >= {"win m0ney now!!", "send money to your mother"}
+    assert "see you at lunch" not in {n.text for n in others}
+    assert min(n.similarity for n in others) > 0
+    assert await store.search([surface_of("xyzzy")]) == [[]]
+
+
+async def test_rare_n_grams_weigh_more(store: QdrantStore) -> None:
+    """An n-gram that few examples have weighs more than one that many have."""
+    await store.put([embedded(f"common {chr(97 + i) * 5}", i) for i in range(20)] + [embedded("rarely zzzzzz", 90)])
+    ((first, *_),) = await store.search([surface_of("common rarely")], with_text=True)
+    assert first.text == "rarely zzzzzz"
+
+
+async def test_rarity_is_the_tasks_own(store: QdrantStore) -> None:
+    """How rare an n-gram is depends on the examples of the tenant's task alone, also where a label is asked for."""
+    await store.put([embedded(text, i, labels=["ham" if i % 2 else "spam"]) for i, text in enumerate(MANY)])
+    queries = [surface_of("win money at lunch"), surface_of("win money at lunch", label="spam")]
+    before = await store.search(queries)
+    assert len(before[1]) < len(before[0])
+    by_id = {n.example_id: n.similarity for n in before[0]}
+    assert [by_id[n.example_id] for n in before[1]] == pytest.approx([n.similarity for n in before[1]])
+    elsewhere = [example(f"win money {i}", tenant="other") for i in range(40)]
+    elsewhere += [example(f"see you at lunch {i}", task="abuse") for i in range(40)]
+    await store.put([seen(e, at(0)) for e in elsewhere])
+    after = await store.search(queries)
+    for found, again in zip(before, after, strict=True):
+        assert [n.example_id for n in again] == [n.example_id for n in found]
+        assert [n.similarity for n in again] == pytest.approx([n.similarity for n in found])
+
+
+async def test_surface_of_long_examples(store: QdrantStore) -> None:
+    """An example of many windows is found once by its whole text's n-grams, and its text comes with it."""
+    await store.put([embedded("money " * 50 + "lunch", *range(50)), embedded("lunch now", 0)])
+    (found,) = await store.search([surface_of("lunch money")], with_text=True)
+    assert [(n.text[:5], n.window) for n in found] == [("money", 0), ("lunch", 0)]
+
+
+async def test_engines_agree_on_the_surface(stores: tuple[QdrantStore, QdrantStore]) -> None:
+    """Every store finds the same by n-grams, as near, however many windows examples have and whatever is elsewhere."""
+    own = [embedded(text, *range(1 + i % 3), labels=[("spam", "ham")[i % 2]]) for i, text in enumerate(MANY)]
+    elsewhere = [seen(example(text, tenant="other"), at(0)) for text in MANY[:3]] + [
+        embedded(text, 0, task="abuse") for text in MANY[3:5]
+    ]
+    queries = [surface_of(text, label=label) for text in (*MANY, "win a walk", "nothing") for label in ("", "ham")]
+    queries += [surface_of("win money", tenant="other"), surface_of("lunch", task="abuse")]
+    answers = []
+    for store in stores:
+        await store.put([*own, *elsewhere])
+        found = await store.search(queries)
+        answers.append([{n.example_id: n.similarity for n in by_query} for by_query in found])
+    assert sum(map(len, answers[0])) > 60
+    assert max(max(by_query.values(), default=0.0) for by_query in answers[0]) > 1, "they are no cosines"
+    for edge, other in zip(*answers, strict=True):
+        assert other == pytest.approx(edge, rel=1e-4)
+
+
+async def stored_windows(store: QdrantStore, tenant: str = "acme", task: str = "spam") -> list[StoredWindow]:
+    """All windows of a task's examples, in the order in which the store gives them."""
+    return [window async for page in store.windows(tenant, task) for window in page]
+
+
+async def test_windows(store: QdrantStore) -> None:
+    """All windows of a task come back as they were put: vectors closely, n-grams and annotations exactly."""
+    vectors = np.random.default_rng(3).standard_normal((3, 4)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    long, short = example("wìn m0ney", "odd", "spam", source="mail"), example("see you", "ham")
+    await store.put([seen(long, vectors), seen(short, at(30)), embedded("wìn m0ney", 5, task="abuse")])
+    windows = await stored_windows(store)
+    assert [w.point_id for w in windows] == sorted(w.point_id for w in windows)
+    by_id = {w.point_id: w for w in windows}
+    assert set(by_id) == {point_id(long.id, i) for i in range(3)} | {short.id}
+    for e, rows in ((long, vectors), (short, at(30))):
+        grams = surface_vector(e.text)
+        for i, row in enumerate(rows):
+            window = by_id[point_id(e.id, i)]
+            assert (window.example_id, window.window, window.labels) == (e.id, i, e.labels)
+            assert (window.example_weight, window.source, window.fingerprint) == (1.5, e.source, fingerprint(grams))
+            assert window.vector == pytest.approx(row, abs=1e-6)
+            assert (window.vector.dtype, window.vector.shape) == (np.dtype(np.float32), (4,))
+            assert (window.text, window.surface is None) == (("", True) if i else (e.text, False))
+        surface = by_id[e.id].surface
+        assert surface is not None
+        np.testing.assert_array_equal(grams.indices, surface.indices)
+        np.testing.assert_array_equal(grams.values, surface.values)
+        assert (surface.indices.dtype, surface.values.dtype) == (np.dtype(np.uint32), np.dtype(np.float32))
+
+
+async def test_n_grams_come_back_in_order(engine: Engine) -> None:
+    """Whatever order a store keeps n-grams in, they come back ascending, each with its own value."""
+    store = await create_space(engine, SPACE)
+    grams = SparseVector(np.array([900, 3, 70], np.uint32), np.array([0.5, 0.25, 0.125], np.float32))
+    await store.put([EmbeddedExample(example("a"), at(0), grams)])
+    (window,) = await stored_windows(store)
+    assert window.surface is not None
+    assert (window.surface.indices.tolist(), window.surface.values.tolist()) == ([3, 70, 900], [0.25, 0.125, 0.5])
+
+
+async def test_more_windows_than_a_page(store: QdrantStore) -> None:
+    """More windows than go on a page come on several, each window once; of an unknown task there are none."""
+    await store.put([embedded(f"text {i}", *range(1 + i % 2)) for i in range(220)])
+    pages = [[w.point_id for w in page] async for page in store.windows("acme", "spam")]
+    assert len(pages) > 1
+    ids = [id_ for page in pages for id_ in page]
+    assert len(set(ids)) == len(ids) == 330
+    assert ids == sorted(ids)
+    assert await stored_windows(store, task="unknown") == []
+
+
+def in_slot(degrees: float, slot: Slot | None, limit: int = 10) -> SearchQuery:
+    """A question for what is nearest to an angle in a learned metric."""
+    return replace(nearest_to(degrees, limit), slot=slot)
+
+
+async def test_project(store: QdrantStore) -> None:
+    """Vectors that are set in a slot are searched there, each window's own; the plain ones and n-grams stay."""
+    await store.put([embedded("a", 0, 90), embedded("b", 45), embedded("c", 60)])
+    a, b = example("a").id, example("b").id
+    before = [(w.point_id, w.vector.tolist(), w.text) for w in await stored_windows(store)]
+    plain, surface = await texts_found(store, nearest_to(0)), await store.search([surface_of("a")])
+    await store.project(Slot.A, {a: at(10)[0], point_id(a, 1): at(170)[0], b: at(80)[0]})
+    await store.project(Slot.B, {a: at(100)[0]})
+    await store.project(Slot.A, {})
+    assert await texts_found(store, in_slot(80, Slot.A)) == ["b", "a"], "what was not projected is not found"
+    assert await texts_found(store, in_slot(170, Slot.A)) == ["a", "b"]
+    ((found,),) = await store.search([in_slot(100, Slot.B)])
+    assert found.example_id == a
+    assert found.similarity == pytest.approx(1.0, abs=1e-5)
+    assert (found.labels, found.view) == (("ham",), View.MEANING)
+    await store.project(Slot.A, {b: at(0)[0]})
+    assert await texts_found(store, in_slot(0, Slot.A)) == ["b", "a"]
+    assert [(w.point_id, w.vector.tolist(), w.text) for w in await stored_windows(store)] == before
+    assert await texts_found(store, nearest_to(0)) == plain
+    assert await store.search([surface_of("a")]) == surface
+    assert await store.get("acme", "spam", [a]) == {a: example("a")}
+
+
+async def test_project_many(store: QdrantStore) -> None:
+    """More vectors than are written at once are all set, each its own."""
+    examples = [example(str(i)) for i in range(150)]
+    await store.put([seen(e, at(0)) for e in examples])
+    await store.project(Slot.B, {e.id: at(i)[0] for i, e in enumerate(examples)})
+    for i in (0, 63, 64, 128, 149):
+        ((found,),) = await store.search([in_slot(i, Slot.B, limit=1)], with_text=True)
+        assert found.text == str(i)
+        assert found.similarity == pytest.approx(1.0, abs=1e-5)
+
+
+async def test_put_with_projected(store: QdrantStore) -> None:
+    """An example that is put with vectors in a learned metric is found there at once, by each of its windows."""
+    await store.put([seen(example("long"), at(0, 90), {Slot.A: at(200, 300)}), embedded("plain", 0)])
+    for degrees in (200, 300):
+        ((found,),) = await store.search([in_slot(degrees, Slot.A)])
+        assert found.example_id == example("long").id
+        assert found.similarity == pytest.approx(1.0, abs=1e-5)
+    assert await store.search([in_slot(200, Slot.B)]) == [[]]
+    assert await texts_found(store, nearest_to(90, limit=1)) == ["long"]
+
+
+async def test_annotate_leaves_what_was_learned(store: QdrantStore) -> None:
+    """New labels reach an example in every view and slot; its vectors there stay."""
+    await store.put([seen(example("a"), at(0), {Slot.B: at(50)})])
+    await store.annotate([replace(example("a"), labels=("spam",), weight=4.0)])
+    for query in (in_slot(50, Slot.B), surface_of("a"), nearest_to(0)):
+        ((found,),) = await store.search([replace(query, label="spam")])
+        assert (found.labels, found.example_weight) == (("spam",), 4.0)
+        assert found.fingerprint == fingerprint(surface_vector("a"))
+
+
+async def test_put_anew_forgets_what_was_learned(store: QdrantStore) -> None:
+    """An example that is put anew without vectors in a metric is not found by those that it had."""
+    await store.put([seen(example("a"), at(0), {Slot.A: at(50)})])
+    await store.put([seen(example("a"), at(0))])
+    assert await store.search([in_slot(50, Slot.A)]) == [[]]
+
+
+async def test_one_document(store: QdrantStore) -> None:
+    """A document is read by kind, tenant and name; where there is none there is none."""
+    await store.put_document("fit", "acme", "spam/1", {"version": 1})
+    await store.put_document("fit", "acme", "spam/2", {"version": 2})
+    assert await store.document("fit", "acme", "spam/1") == {"version": 1}
+    for kind, tenant, name in (("task", "acme", "spam/1"), ("fit", "other", "spam/1"), ("fit", "acme", "spam")):
+        assert await store.document(kind, tenant, name) is None
+    await store.delete_document("fit", "acme", "spam/1")
+    assert await store.document("fit", "acme", "spam/1") is None
+    assert await store.document("fit", "acme", "spam/2") == {"version": 2}
+
+
+async def test_a_large_document(store: QdrantStore) -> None:
+    """A document as large as a fit's comes back whole."""
+    body = {"data": "A" * 3_000_000, "figures": {"a": [0.1, None]}}
+    await store.put_document("fit", "acme", "spam/1", body)
+    assert await store.document("fit", "acme", "spam/1") == body
+
+
+async def test_set_vectors(engine: Engine) -> None:
+    """Setting a vector leaves a point's other vectors and its payload, and points that are not named, as they are."""
+    schema = Schema({"x": 2, "y": 2}, tenant="tenant", keywords=(), sparse=("s",))
+    await engine.create_collection("c", schema)
+    one, two = (str(uuid.UUID(int=i)) for i in (1, 2))
+    payload = {"tenant": "t", "body": {"n": [1]}}
+    grams = Sparse([3, 7], [0.5, 0.25])
+    await engine.upsert(
+        "c", [Point(one, payload, {"x": [1.0, 0.0], "s": grams}), Point(two, payload, {"x": [1.0, 0.0]})]
+    )
+    await engine.set_vectors("c", {})
+    await engine.set_vectors("c", {one: {"y": [0.0, 1.0]}})
+    found, _ = await engine.scroll("c", {"tenant": "t"}, 10, None, ("x", "y", "s"))
+    assert [(point.id, point.payload) for point in found] == [(one, payload), (two, payload)]
+    assert set(found[0].vectors) == {"x", "y", "s"}
+    assert (found[0].vectors["x"], found[0].vectors["y"]) == ([1.0, 0.0], [0.0, 1.0])
+    sparse = found[0].vectors["s"]
+    assert isinstance(sparse, Sparse)
+    assert dict(zip(sparse.indices, sparse.values, strict=True)) == {3: 0.5, 7: 0.25}
+    assert found[1].vectors == {"x": [1.0, 0.0]}
+    await engine.set_vectors("c", {one: {"s": Sparse([9], [1.0]), "x": [0.0, 1.0]}, two: {"s": Sparse([9], [0.5])}})
+    found, _ = await engine.scroll("c", {"tenant": "t"}, 10, None, ("s", "x"))
+    assert [point.vectors for point in found] == [
+        {"s": Sparse([9], [1.0]), "x": [0.0, 1.0]},
+        {"s": Sparse([9], [0.5]), "x": [1.0, 0.0]},
+    ]
+
+
+async def test_scroll_gives_the_vectors_asked_for(engine: Engine) -> None:
+    """Vectors come with a scroll only when asked for, and those alone."""
+    await engine.create_collection("c", Schema({"x": 2, "y": 2}, tenant="tenant", keywords=()))
+    await engine.upsert("c", [Point(str(uuid.UUID(int=1)), {"tenant": "t"}, {"x": [1.0, 0.0], "y": [0.0, 1.0]})])
+    for asked in ((), ("x",), ("y", "x")):
+        ((point,), _) = await engine.scroll("c", {"tenant": "t"}, 10, None, asked)
+        assert set(point.vectors) == set(asked)

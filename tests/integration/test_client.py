@@ -37,7 +37,8 @@ def test_the_blocking_client(plain: Server) -> None:
         assert client.search_examples("mood", "a lovely day", limit=1)[0].example.id == saved.example.id
         result = client.classify("a lovely day", ["mood"], with_texts=True, neighbor_limit=1)
         assert result.predictions[0].neighbors[0].text == "what a lovely day"
-        assert len(client.classify("a lovely day", ["mood"], k=2).predictions[0].neighbors) == 2
+        voters = client.classify("a lovely day", ["mood"], k=2).predictions[0].neighbors
+        assert sorted(voter.view.value for voter in voters) == ["meaning", "meaning", "surface", "surface"]
         batch = client.classify_batch(["a lovely day", "rainy day 5"], ["mood"], k=1)
         assert [one.predictions[0].label for one in batch] == ["up", "down"]
         streamed = {one.index: one for one in client.classify_stream(["rainy day 5", "x" * 70_000], ["mood"], k=1)}

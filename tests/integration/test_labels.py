@@ -35,10 +35,13 @@ def test_shipped_examples_label_messages(seeded: Server, text: str, task: str, l
     assert not answer["abstained"]
     voters = answer["neighbors"]
     assert voters
-    assert all(voter["text"] and voter["labels"] and -1 <= voter["similarity"] <= 1 for voter in voters)
-    assert sum(voter["weight"] for voter in voters) == pytest.approx(1, abs=1e-4)
-    similarities = [voter["similarity"] for voter in voters]
-    assert similarities == sorted(similarities, reverse=True)
+    assert all(voter["text"] and voter["labels"] for voter in voters)
+    weights = [voter["weight"] for voter in voters]
+    assert sum(weights) == pytest.approx(1, abs=1e-4)
+    assert weights == sorted(weights, reverse=True)
+    assert {voter["view"] for voter in voters} == {"meaning", "surface"}
+    assert all(-1 <= voter["similarity"] <= 1 for voter in voters if voter["view"] == "meaning")
+    assert all(voter["similarity"] > 0 for voter in voters if voter["view"] == "surface")
 
 
 def test_out_of_scope_abstains(seeded: Server) -> None:

@@ -29,7 +29,13 @@ from nearvote.examples.example import Draft, Example, example_id
 from nearvote.examples.qdrant_store import STATE_COLLECTION
 from nearvote.examples.store import SearchQuery
 from nearvote.limits import Limits
+from nearvote.tasks.fit import Fit
+from nearvote.text.clean import clean
+from nearvote.text.surface import fingerprint, surface_vector
 from nearvote.voting.ballot import ClassSizes
+from nearvote.voting.metric import LinearMetric, Slot
+from nearvote.voting.neighbor import View
+from nearvote.voting.policy import Policy
 from tests.conftest import Desk, OpenDesk
 
 LONG = " ".join(f"word{i}" for i in range(300))
@@ -329,3 +335,67 @@ async def test_example_deleted_meanwhile(desk: Desk, monkeypatch: pytest.MonkeyP
     assert [one.created for one in saved] == [True, True]
     assert (await desk.curator.get("acme", "spam", id_)).labels == ("ham",)
     assert await desk.store.example_count() == 2
+
+
+def fit_of(metric: LinearMetric | None) -> Fit:
+    """A first fit, with this metric."""
+    return Fit(
+        1,
+        metric,
+        in_metric=metric is not None,
+        prototypes=None,
+        policy=Policy(),
+        replaced_version=0,
+        replaced_policy=Policy(),
+    )
+
+
+async def serve(desk: Desk, fit: Fit, slot: Slot | None) -> None:
+    """Lets a fit serve the task `spam`."""
+    await desk.tasks.fits.put("acme", "spam", fit)
+    async with desk.tasks.changing("acme"):
+        task = await desk.tasks.get("acme", "spam")
+        await desk.tasks.switch("acme", task, policy=fit.policy, fit_version=fit.version, slot=slot)
+
+
+@pytest.mark.parametrize("slot", Slot)
+async def test_new_examples_are_in_the_metric_that_serves(desk: Desk, slot: Slot) -> None:
+    """An example that is added while a fit serves has each window's vector in its metric at once, and in no other."""
+    metric = LinearMetric(np.random.default_rng(4).standard_normal((256, 256)).astype(np.float32))
+    await serve(desk, fit_of(metric), slot)
+    served = await desk.tasks.fits.serving("acme", await desk.tasks.get("acme", "spam"))
+    assert served is not None
+    assert served.metric is not None
+    id_ = await desk.add(LONG, "spam")
+    await desk.add(LONG, "hate", task="abuse")
+    windows = (await desk.embedder.embed([LONG])).windows[0]
+    assert len(windows) > 1
+    queries = [SearchQuery("acme", "spam", row, 5, slot=slot) for row in served.metric.project(windows)]
+    for found in await desk.store.search(queries):
+        assert [n.example_id for n in found] == [id_]
+        assert found[0].similarity == pytest.approx(1.0, abs=1e-4)
+    assert await desk.store.search([replace(query, slot=slot.other) for query in queries]) == [[]] * len(queries)
+    assert await desk.store.search([replace(query, task="abuse") for query in queries]) == [[]] * len(queries)
+    plain = await desk.store.search([SearchQuery("acme", "spam", row, 5) for row in windows])
+    assert [found[0].similarity for found in plain] == pytest.approx([1.0] * len(windows), abs=1e-4)
+
+
+@pytest.mark.parametrize("metric", [None, LinearMetric(np.eye(256, dtype=np.float32))])
+async def test_without_a_slot_there_is_nothing_to_map(desk: Desk, metric: LinearMetric | None) -> None:
+    """An example is mapped only where vectors in the metric are searched."""
+    await serve(desk, fit_of(metric), None)
+    await desk.add("win money", "spam")
+    asked = await query(desk, "win money")
+    assert await desk.store.search([replace(asked, slot=slot) for slot in Slot]) == [[], []]
+    assert len((await desk.store.search([asked]))[0]) == 1
+
+
+async def test_each_example_has_its_own_n_grams(desk: Desk) -> None:
+    """Of examples that are added together each is found by its own n-grams, unreadable ones among them or not."""
+    texts = ["win money", "\u0301", "see you", "FREE <b>pills</b>", "win money"]
+    await desk.curator.import_chunk("acme", [draft(text) for text in texts], validate_only=False)
+    for text in ("win money", "see you", "FREE <b>pills</b>"):
+        grams = surface_vector(clean(text))
+        asked = SearchQuery("acme", "spam", grams, 1, view=View.SURFACE)
+        ((found,),) = await desk.store.search([asked], with_text=True)
+        assert (found.text, found.fingerprint) == (text, fingerprint(grams))

@@ -8,6 +8,7 @@ from nearvote.embedding.batcher import Batcher
 from nearvote.embedding.embedder import Embedder
 from nearvote.embedding.encoder import Matrix, Tokens
 from nearvote.embedding.hashing_encoder import HashingEncoder
+from nearvote.text.surface import surface_vector
 
 
 class Noting(HashingEncoder):
@@ -105,3 +106,23 @@ async def test_times_are_told(encoder: Noting, embedder: Embedder) -> None:
     embedded = await embedder.embed(["a b c"])
     assert min(embedded.clean_seconds, embedded.queue_seconds, embedded.embed_seconds) > 0
     assert embedder.spec is encoder.spec
+
+
+async def test_each_text_has_its_n_grams(embedder: Embedder) -> None:
+    """Each text comes with the n-grams of what is read of it, all of it, and an unreadable one with none."""
+    long = " ".join(f"w{i}" for i in range(300))
+    embedded = await embedder.embed(["w\0in\n now", "", long, "\u0301"])
+    for expected, surface in zip(["win now", "", long, ""], embedded.surfaces, strict=True):
+        np.testing.assert_array_equal(surface_vector(expected).indices, surface.indices)
+        np.testing.assert_array_equal(surface_vector(expected).values, surface.values)
+    assert [len(windows) > 0 for windows in embedded.windows] == [len(grams) > 0 for grams in embedded.surfaces]
+
+
+async def test_n_grams_of_html(encoder: Noting, embedder: Embedder) -> None:
+    """Where texts are read as HTML the n-grams are those of what is shown, elsewhere those of the markup too."""
+    batcher = Batcher(encoder)
+    (shown,) = (await Embedder(encoder, batcher, html=True).embed(["<p>win <b>now</b></p>"])).surfaces
+    (written,) = (await embedder.embed(["<p>win <b>now</b></p>"])).surfaces
+    np.testing.assert_array_equal(surface_vector("win now").indices, shown.indices)
+    np.testing.assert_array_equal(surface_vector("<p>win <b>now</b></p>").indices, written.indices)
+    await batcher.close()

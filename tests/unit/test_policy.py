@@ -1,5 +1,6 @@
 import pytest
 
+from nearvote.voting.neighbor import View
 from nearvote.voting.policy import Action, LabelPolicy, Policy
 
 
@@ -77,3 +78,18 @@ def test_the_action_of_abstentions_is_for_them_alone() -> None:
 def test_a_label_without_a_score_has_the_score_zero() -> None:
     """A label that the scores leave out has not reached its bounds."""
     assert Policy(labels=_SPAM).action({}, abstained=False) is Action.ALLOW
+
+
+@pytest.mark.parametrize("surface_weight", [0.0, 0.25, 1.0])
+def test_the_views_share_one_vote(surface_weight: float) -> None:
+    """What the surface view has not, the meaning view has."""
+    policy = Policy(surface_weight=surface_weight)
+    assert policy.view_weight(View.SURFACE) == surface_weight
+    assert policy.view_weight(View.MEANING) == 1 - surface_weight
+
+
+def test_the_default_hears_both_views() -> None:
+    """Unless a policy says otherwise both views vote, the meaning more than the surface; nothing is learned."""
+    policy = Policy()
+    assert 0 < policy.view_weight(View.SURFACE) < policy.view_weight(View.MEANING)
+    assert (policy.pool, policy.scope_floor) == (None, 0.0)

@@ -4,9 +4,9 @@ from dataclasses import replace
 import pytest
 
 from nearvote.voting.ballot import Ballot, ClassSizes, count_votes
-from nearvote.voting.neighbor import Neighbor
+from nearvote.voting.neighbor import Neighbor, View
 from nearvote.voting.policy import Action, LabelPolicy, Policy, Rules
-from nearvote.voting.prediction import AbstentionReason, Prediction, abstain, decide
+from nearvote.voting.prediction import AbstentionReason, Prediction, ScoreKind, abstain, decide
 
 _OPEN = Policy(similarity_floor=-1.0, margin_floor=0.0)
 _FLOORED = Policy(similarity_floor=0.3, margin_floor=0.2)
@@ -73,6 +73,109 @@ def test_a_label_has_its_own_margin_floor() -> None:
     assert _decide({"a": 0.1, "b": 0.9}, policy).abstention_reason is AbstentionReason.AMBIGUOUS
 
 
+@pytest.mark.parametrize(
+    ("scores", "expected", "margin"),
+    [
+        # "rare" has a threshold of 0.25, "sure" one of 0.8; for "b" and "c", which have none, an equal part of 1 stands.
+        ({"rare": 0.5, "b": 0.3, "sure": 0.2}, "rare", 0.2),
+        ({"rare": 0.25, "b": 0.75, "sure": 0.0}, "b", 0.5),
+        ({"rare": 0.8, "b": 0.1, "sure": 0.1}, "rare", 0.7),
+        ({"rare": 0.02, "b": 0.4, "sure": 0.58}, "b", 0.18),
+        ({"rare": 0.1, "b": 0.05, "sure": 0.85}, "sure", 0.75),
+        # Below its own threshold a label is not given, though it has most of it, and though its margin is clear.
+        ({"rare": 0.01, "b": 0.2, "sure": 0.79}, None, 0.59),
+        ({"rare": 0.24, "b": 0.3, "sure": 0.2, "c": 0.26}, None, 0.04),
+        # One that reaches it may still not be clear enough of the next, or as far behind it.
+        ({"rare": 0.35, "b": 0.5, "sure": 0.15}, None, 0.15),
+        # A label that has no threshold is short of none.
+        ({"rare": 0.0, "b": 0.4, "sure": 0.2, "c": 0.15}, "b", 0.2),
+    ],
+)
+def test_single_labels_with_thresholds(scores: dict[str, float], expected: str | None, margin: float) -> None:
+    """In a single-label task the label is given that has most in parts of its threshold, where it reaches it."""
+    labels = {"rare": LabelPolicy(score_threshold=0.25), "sure": LabelPolicy(score_threshold=0.8), "c": LabelPolicy()}
+    policy = replace(_FLOORED, margin_floor=0.16, labels=labels, score_threshold=1.0)
+    prediction = _decide(scores, policy)
+    assert expected == prediction.label
+    assert (AbstentionReason.AMBIGUOUS if expected is None else None) == prediction.abstention_reason
+    assert prediction.margin == pytest.approx(margin)
+    assert prediction.scores == scores
+
+
+def test_equal_thresholds_change_nothing() -> None:
+    """Where labels have thresholds that are alike the one with the highest score is given."""
+    for threshold in (0.01, 0.5, 0.6):
+        policy = replace(_FLOORED, labels=dict.fromkeys("ab", LabelPolicy(score_threshold=threshold)))
+        assert _decide({"a": 0.35, "b": 0.65}, policy).labels == ("b",)
+
+
+def test_thresholds_of_zero_and_one() -> None:
+    """A threshold of 0 is a value: the least vote for the label gives it, none does not; 1 takes all votes."""
+    policy = replace(_OPEN, labels={"a": LabelPolicy(score_threshold=0.0)})
+    assert _decide({"a": 0.001, "b": 0.999}, policy).labels == ("a",)
+    assert _decide({"a": 0.0, "b": 1.0}, policy).labels == ("b",)
+    policy = replace(_OPEN, labels={"b": LabelPolicy(score_threshold=1.0)})
+    assert _decide({"a": 0.0, "b": 1.0}, policy).labels == ("b",)
+    assert _decide({"a": 0.2, "b": 0.8}, policy).abstained
+
+
+def test_a_threshold_of_a_label_that_is_gone() -> None:
+    """A threshold of a label that nobody could vote for decides nothing."""
+    policy = replace(_FLOORED, labels={"gone": LabelPolicy(score_threshold=0.0)})
+    assert _decide({"a": 0.9, "b": 0.1}, policy).labels == ("a",)
+
+
+def test_a_threshold_decides_but_for_the_floors() -> None:
+    """A label that reaches its threshold is not given to a message that is too far or out of scope."""
+    policy = replace(_FLOORED, margin_floor=0.0, labels={"a": LabelPolicy(score_threshold=0.1)})
+    assert _decide({"a": 0.5, "b": 0.5}, policy).labels == ("a",)
+    far = _decide({"a": 0.5, "b": 0.5}, policy, similarity=0.2)
+    assert far.abstention_reason is AbstentionReason.TOO_FAR
+    outside = _decide({"a": 0.5, "b": 0.5}, policy, out_of_scope="a")
+    assert outside.abstention_reason is AbstentionReason.OUT_OF_SCOPE
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize(
+    ("score", "expected"), [(0.5, None), (0.49, AbstentionReason.TOO_FAR), (0.0, AbstentionReason.TOO_FAR)]
+)
+def test_the_scope_floor(score: float, expected: AbstentionReason | None, multi_label: bool) -> None:  # noqa: FBT001
+    """Below the scope floor a message is too far, however near its neighbours are."""
+    policy = replace(_OPEN, scope_floor=0.5)
+    ballot = replace(_ballot({"a": 0.9, "b": 0.1}), in_scope_score=score)
+    prediction = decide("t", Rules(("a", "b"), multi_label=multi_label, policy=policy), ballot)
+    assert expected == prediction.abstention_reason
+    assert prediction.in_scope_score == score
+
+
+@pytest.mark.parametrize(("calibrated", "expected"), [(False, ScoreKind.VOTE_SHARE), (True, ScoreKind.PROBABILITY)])
+def test_what_scores_are(calibrated: bool, expected: ScoreKind) -> None:  # noqa: FBT001 - a parameter of the test
+    """A prediction says whether its scores are shares of the vote or probabilities, and what prototypes had."""
+    ballot = replace(_ballot({"a": 0.9, "b": 0.1}), calibrated=calibrated, prototype_share=0.25)
+    prediction = decide("t", Rules(("a", "b"), policy=_FLOORED), ballot)
+    assert expected == prediction.score_kind
+    assert prediction.prototype_share == 0.25
+
+
+def test_neighbours_of_the_surface_alone() -> None:
+    """Where nobody was found in the meaning view no similarity is told, and none is too low."""
+    voters = (Neighbor("1", ("a",), 31.5, view=View.SURFACE, share=1.0),)
+    prediction = decide(
+        "t", Rules(("a", "b"), policy=_FLOORED), Ballot({"a": 1.0, "b": 0.0}, voters, in_scope_score=1.0)
+    )
+    assert (prediction.label, prediction.top_similarity, prediction.decided_by_window) == ("a", None, 0)
+
+
+def test_surface_similarity_is_not_too_near() -> None:
+    """The floor of similarity asks the meaning view alone: n-grams in common do not make a message near."""
+    voters = (Neighbor("1", ("a",), 31.5, view=View.SURFACE), Neighbor("2", ("a",), 0.29))
+    prediction = decide(
+        "t", Rules(("a", "b"), policy=_FLOORED), Ballot({"a": 1.0, "b": 0.0}, voters, in_scope_score=1.0)
+    )
+    assert prediction.abstention_reason is AbstentionReason.TOO_FAR
+    assert prediction.top_similarity == 0.29
+
+
 def test_out_of_scope() -> None:
     """When the out-of-scope label wins, the prediction abstains and keeps its score."""
     prediction = _decide({"a": 0.1, "none": 0.9}, out_of_scope="none")
@@ -96,7 +199,7 @@ def test_the_only_label_wins_with_its_score_as_margin() -> None:
 def test_nobody_votes() -> None:
     """Without examples the prediction says so, with every label at 0 and no similarity."""
     rules = Rules(("b", "a"))
-    prediction = decide("t", rules, count_votes([], rules, ClassSizes()))
+    prediction = decide("t", rules, count_votes({}, rules, ClassSizes()))
     assert prediction.abstention_reason is AbstentionReason.NO_EXAMPLES
     assert prediction.scores == {"a": 0.0, "b": 0.0}
     assert (prediction.score, prediction.margin, prediction.top_similarity) == (0.0, 0.0, None)
@@ -177,7 +280,8 @@ def test_none_of_several_labels() -> None:
 def test_neighbours_whose_labels_are_gone(multi_label: bool, benign: str) -> None:  # noqa: FBT001 - as above
     """Neighbours with none of the task's labels decide nothing: no label that nobody voted for is given."""
     rules = Rules(("a", "b"), multi_label=multi_label, benign_label=benign, policy=_OPEN)
-    prediction = decide("t", rules, count_votes([Neighbor("1", ("gone",), 0.9)], rules, ClassSizes()))
+    gone = [Neighbor("1", ("gone",), 0.9)]
+    prediction = decide("t", rules, count_votes({View.MEANING: gone, View.SURFACE: gone}, rules, ClassSizes()))
     assert [label for label in prediction.labels if label != benign] == []
     if not multi_label:
         assert prediction.abstained

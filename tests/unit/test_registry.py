@@ -17,9 +17,11 @@ from nearvote.errors import (
     TaskNotFound,
 )
 from nearvote.limits import Limits
+from nearvote.tasks.fit import Fit
 from nearvote.tasks.registry import REFRESH_SECONDS, TaskRegistry
 from nearvote.tasks.task import Label, Task
 from nearvote.voting.ballot import ClassSizes
+from nearvote.voting.metric import Slot
 from nearvote.voting.policy import Action, LabelPolicy, Policy
 from tests.conftest import FakeClock
 
@@ -43,6 +45,9 @@ class FakeStore:
         answer = dict(self.kept.get((kind, tenant), {}))
         await self._hand_over()
         return answer
+
+    async def document(self, kind: str, tenant: str, name: str) -> dict[str, Any] | None:
+        return self.kept.get((kind, tenant), {}).get(name)
 
     async def put_document(self, kind: str, tenant: str, name: str, body: Mapping[str, Any]) -> None:
         self.kept.setdefault((kind, tenant), {})[name] = dict(body)
@@ -278,3 +283,119 @@ async def test_change_while_refreshing(store: FakeStore, tasks: TaskRegistry, cl
     changed = await tasks.update("acme", replace(SPAM, description="new"))
     await refreshing
     assert (await tasks.get("acme", "spam")) == changed
+
+
+FIT_POLICY = Policy(k=9, scope_floor=0.25)
+
+
+async def switch(
+    tasks: TaskRegistry, task: Task, fit_version: int, slot: Slot | None = Slot.A, policy: Policy = FIT_POLICY
+) -> Task:
+    """Lets a fit serve, as the learner does."""
+    async with tasks.changing("acme"):
+        return await tasks.switch("acme", task, policy=policy, fit_version=fit_version, slot=slot)
+
+
+async def test_switch(store: FakeStore, tasks: TaskRegistry, clock: FakeClock) -> None:
+    """Another fit serves with its policy from the next version on, here and elsewhere; what is not its own stays."""
+    created = await tasks.create("acme", SPAM)
+    clock.advance(3)
+    switched = await switch(tasks, created, 1, Slot.B)
+    expected = replace(
+        created, policy=FIT_POLICY, policy_version=2, fit_version=1, slot=Slot.B, updated_us=clock.now_us()
+    )
+    assert switched == expected == await tasks.get("acme", "spam") == await replica(store, clock).get("acme", "spam")
+    back = await switch(tasks, switched, 0, None, Policy())
+    assert back == replace(expected, policy=Policy(), policy_version=3, fit_version=0, slot=None)
+
+
+async def test_a_policy_changed_meanwhile(tasks: TaskRegistry) -> None:
+    """A change of the task while the fit was made is not lost: the fit is not switched to."""
+    created = await tasks.create("acme", SPAM)
+    changed = await tasks.update("acme", replace(created, policy=Policy(k=1)))
+    with pytest.raises(TaskChanged, match="fit it again"):
+        await switch(tasks, created, 1)
+    assert await tasks.get("acme", "spam") == changed
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        (*SPAM.labels, Label("new")),
+        (Label("spam"), Label("gone")),
+        (Label("ham"), Label("spam")),
+    ],
+)
+async def test_labels_changed_meanwhile(tasks: TaskRegistry, labels: tuple[Label, ...]) -> None:
+    """A fit made on other labels than the task has now, or in another order, is not switched to."""
+    created = await tasks.create("acme", replace(SPAM, benign_label=""))
+    changed = await tasks.update("acme", replace(created, labels=labels))
+    with pytest.raises(TaskChanged, match="fit it again") as caught:
+        await switch(tasks, created, 1)
+    assert caught.value.field == "task"
+    assert await tasks.get("acme", "spam") == changed
+
+
+async def test_another_fit_meanwhile(store: FakeStore, tasks: TaskRegistry, clock: FakeClock) -> None:
+    """A fit is not switched to when another one, also of another replica, serves since it was begun."""
+    created = await tasks.create("acme", SPAM)
+    switched = await switch(replica(store, clock), created, 1)
+    with pytest.raises(TaskChanged):
+        await switch(tasks, created, 2)
+    assert await replica(store, clock).get("acme", "spam") == switched
+
+
+async def test_created_again_meanwhile(tasks: TaskRegistry, clock: FakeClock) -> None:
+    """A fit of a task that was deleted is not switched to by a new task of its name."""
+    created = await tasks.create("acme", SPAM)
+    await tasks.delete("acme", "spam", force=False)
+    with pytest.raises(TaskNotFound):
+        await switch(tasks, created, 1)
+    clock.advance(1)
+    again = await tasks.create("acme", SPAM)
+    with pytest.raises(TaskChanged):
+        await switch(tasks, created, 1)
+    assert await tasks.get("acme", "spam") == again
+
+
+async def test_update_keeps_the_fit(tasks: TaskRegistry) -> None:
+    """A change of the task leaves the fit that serves and where its vectors are, whatever the change says of them."""
+    switched = await switch(tasks, await tasks.create("acme", SPAM), 1, Slot.B)
+    changed = await tasks.update("acme", replace(SPAM, description="new", fit_version=9, slot=Slot.A))
+    assert (changed.fit_version, changed.slot, changed.description) == (1, Slot.B, "new")
+    assert changed.policy_version == switched.policy_version + 1
+
+
+async def test_a_fit_goes_with_its_task(store: FakeStore, tasks: TaskRegistry) -> None:
+    """Deleting a task deletes its fits, those it was once served by too, and no other task's."""
+    fit = Fit(
+        1, None, in_metric=False, prototypes=None, policy=FIT_POLICY, replaced_version=0, replaced_policy=Policy()
+    )
+    task = await tasks.create("acme", SPAM)
+    await tasks.create("acme", replace(SPAM, name="other"))
+    for version in (1, 2):
+        await tasks.fits.put("acme", "spam", replace(fit, version=version))
+        await tasks.fits.put("acme", "other", replace(fit, version=version))
+        task = await switch(tasks, task, version)
+    await tasks.delete("acme", "spam", force=False)
+    assert set(store.kept["fit", "acme"]) == {"other/1", "other/2"}
+
+
+async def test_a_fit_that_was_gone_back_from_goes_with_its_task(store: FakeStore, tasks: TaskRegistry) -> None:
+    """Deleting a task deletes also the fits that were made after the one that serves."""
+    fit = Fit(
+        1, None, in_metric=False, prototypes=None, policy=FIT_POLICY, replaced_version=0, replaced_policy=Policy()
+    )
+    task = await tasks.create("acme", SPAM)
+    for version in (1, 2):
+        await tasks.fits.put("acme", "spam", replace(fit, version=version))
+        task = await switch(tasks, task, version)
+    await switch(tasks, task, 1)
+    await tasks.delete("acme", "spam", force=False)
+    assert store.kept["fit", "acme"] == {}
+
+
+async def test_a_task_is_created_without_a_fit(tasks: TaskRegistry) -> None:
+    """Who creates a task can't say what was learned for it."""
+    created = await tasks.create("acme", replace(SPAM, fit_version=4, slot=Slot.A))
+    assert (created.fit_version, created.slot) == (0, None)

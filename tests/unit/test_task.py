@@ -7,7 +7,9 @@ import pytest
 from nearvote.errors import InvalidExample, InvalidTask, UnknownLabel
 from nearvote.tasks.document import task_from_document, task_to_document
 from nearvote.tasks.task import Label, Task
+from nearvote.voting.metric import Slot
 from nearvote.voting.policy import Action, LabelPolicy, Policy
+from nearvote.voting.pool import Pool, Voter
 
 _TASK = Task("abuse", (Label("hate"), Label("threat"), Label("none")), multi_label=True, benign_label="none")
 _FULL = Task(
@@ -18,14 +20,21 @@ _FULL = Task(
     policy=Policy(
         k=7,
         temperature=0.05,
+        surface_weight=0.0,
+        surface_exponent=0.0,
+        scope_floor=1.0,
+        max_group_share=0.0,
         class_size_exponent=0.5,
         similarity_floor=0.0,
         margin_floor=0.0,
         score_threshold=0.0,
+        pool=Pool({Voter.SURFACE: 0.0, Voter.MEANING_PROTOTYPES: 2.5}, {"other": -2.0, "elsewhere": 0.0}),
         labels={"other": LabelPolicy(review_score=0.0, block_score=1.0, score_threshold=0.3, margin_floor=0.0)},
         abstention_action=Action.REVIEW,
     ),
     policy_version=3,
+    fit_version=2,
+    slot=Slot.B,
     created_us=1,
     updated_us=2,
 )
@@ -84,6 +93,10 @@ def test_tasks_that_cant_be_right(changes: dict[str, object], field: str) -> Non
         ("k", (0, -1, 51)),
         ("temperature", (0.0, -0.1, 10.1, math.nan, math.inf)),
         ("similarity_floor", (-1.1, 1.1, math.nan)),
+        ("surface_weight", (-0.1, 1.1, math.nan)),
+        ("surface_exponent", (-0.1, 100.1, math.nan, math.inf)),
+        ("scope_floor", (-0.1, 1.1, math.nan)),
+        ("max_group_share", (-0.1, 1.1, math.nan)),
         ("class_size_exponent", (-0.1, 1.1, math.nan)),
         ("margin_floor", (-0.1, 1.1, math.nan)),
         ("score_threshold", (-0.1, 1.1, math.nan)),
@@ -95,6 +108,50 @@ def test_policies_that_cant_be_right(field: str, wrong: tuple[float, ...]) -> No
         with pytest.raises(InvalidTask) as refused:
             _check(replace(_TASK, policy=replace(Policy(), **{field: value})))  # type: ignore[arg-type]
         assert f"policy.{field}" == refused.value.field
+
+
+@pytest.mark.parametrize(
+    ("field", "bounds"),
+    [
+        ("k", (1, 50)),
+        ("temperature", (5e-324, 10.0)),
+        ("similarity_floor", (-1.0, 1.0)),
+        ("surface_weight", (0.0, 1.0)),
+        ("surface_exponent", (0.0, 100.0)),
+        ("scope_floor", (0.0, 1.0)),
+        ("max_group_share", (0.0, 1.0)),
+        ("class_size_exponent", (0.0, 1.0)),
+        ("margin_floor", (0.0, 1.0)),
+        ("score_threshold", (0.0, 1.0)),
+    ],
+)
+def test_bounds_of_a_policy_are_in_range(field: str, bounds: tuple[float, float]) -> None:
+    """The least and the greatest value of each number of the policy are taken."""
+    for value in bounds:
+        _check(replace(_TASK, policy=replace(Policy(), **{field: value})))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "pool",
+    [
+        Pool({Voter.MEANING: -0.1}),
+        Pool({Voter.MEANING: 1.0, Voter.SURFACE: math.nan}),
+        Pool({Voter.SURFACE_PROTOTYPES: math.inf}),
+        Pool({Voter.MEANING: 1.0}, {"hate": math.nan}),
+        Pool({Voter.MEANING: 1.0}, {"hate": 0.0, "none": -math.inf}),
+    ],
+)
+def test_pools_that_cant_be_right(pool: Pool) -> None:
+    """A pool that would turn an opinion round, or make scores no numbers, is refused."""
+    with pytest.raises(InvalidTask) as refused:
+        _check(replace(_TASK, policy=Policy(pool=pool)))
+    assert refused.value.field == "policy.pool"
+
+
+@pytest.mark.parametrize("pool", [Pool({}), Pool({Voter.MEANING: 0.0, Voter.SURFACE: 9.0}, {"hate": -50.0})])
+def test_a_right_pool_passes(pool: Pool) -> None:
+    """A pool of finite numbers is taken, weights of 0 and biases of either sign among them."""
+    _check(replace(_TASK, policy=Policy(pool=pool)))
 
 
 @pytest.mark.parametrize("field", ["review_score", "block_score", "score_threshold", "margin_floor"])

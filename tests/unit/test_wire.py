@@ -3,14 +3,19 @@
 import dataclasses
 from typing import Any
 
+import pytest
+
 from nearvote.classify import Classification, Options, StageTimings
+from nearvote.errors import InvalidField
 from nearvote.examples.example import Draft, Example
 from nearvote.limits import Limits
 from nearvote.rpc import wire
 from nearvote.tasks.task import Label, Task
 from nearvote.v1 import prediction_pb2, task_pb2
+from nearvote.voting.metric import Slot
 from nearvote.voting.neighbor import Neighbor, View
 from nearvote.voting.policy import Action, LabelPolicy, Policy
+from nearvote.voting.pool import Pool, Voter
 from nearvote.voting.prediction import AbstentionReason, Prediction, ScoreKind
 
 NEIGHBOR = Neighbor("id", ("a", "b"), 0.5, view=View.MEANING, window=2, source="s", text="t", share=0.25)
@@ -26,7 +31,10 @@ PREDICTION = Prediction(
     decided_by_window=2,
     policy_version=3,
     examples_version=1_795_000_000_000_001,
+    score_kind=ScoreKind.PROBABILITY,
     top_similarity=0.0,
+    prototype_share=0.125,
+    in_scope_score=0.375,
 )
 
 
@@ -49,6 +57,11 @@ def test_every_enum_value_goes_round() -> None:
         assert round_trip(abstained) == abstained
     for action in (None, *Action):
         assert round_trip(dataclasses.replace(PREDICTION, action=action)).action == action
+    for kind in ScoreKind:
+        assert round_trip(dataclasses.replace(PREDICTION, score_kind=kind)).score_kind == kind
+    for view in View:
+        seen = (dataclasses.replace(NEIGHBOR, view=view, similarity=23.5),)
+        assert round_trip(dataclasses.replace(PREDICTION, neighbors=seen)).neighbors == seen
     assert len(prediction_pb2.View.values()) == len(View) + 1
     assert len(prediction_pb2.AbstentionReason.values()) == len(AbstentionReason) + 1
     assert len(prediction_pb2.ScoreKind.values()) == len(ScoreKind) + 1
@@ -76,42 +89,78 @@ def test_a_task_goes_round() -> None:
     policy = Policy(
         k=7,
         temperature=0.25,
+        surface_weight=0.0,
+        surface_exponent=0.0,
+        scope_floor=0.75,
+        max_group_share=0.0,
         class_size_exponent=0.5,
         similarity_floor=0.0,
         margin_floor=0.0,
         score_threshold=0.0,
+        pool=Pool({Voter.MEANING: 0.5, Voter.SURFACE_PROTOTYPES: 0.0}, {"a": -0.5, "b": 0.0}),
         labels={
             "a": LabelPolicy(review_score=0.0),
             "b": LabelPolicy(block_score=1.0, score_threshold=0.1, margin_floor=0.0),
         },
         abstention_action=Action.BLOCK,
     )
-    task = Task("t", (Label("a", "A"), Label("b")), "d", True, "a", "", policy, 4, 5, 6)  # noqa: FBT003
+    labels = (Label("a", "A"), Label("b"))
+    task = Task(
+        "t",
+        labels,
+        "d",
+        multi_label=True,
+        benign_label="a",
+        policy=policy,
+        policy_version=4,
+        fit_version=7,
+        created_us=5,
+        updated_us=6,
+    )
     assert wire.task_from_wire(wire.task_to_wire(task)) == task
+    in_slot = dataclasses.replace(task, slot=Slot.B)
+    assert wire.task_from_wire(wire.task_to_wire(in_slot)) == task, "where vectors are kept is nobody's business"
 
 
 def test_what_a_policy_leaves_out_has_the_default() -> None:
     """An empty policy is the default one, and a floor of 0.0 is a value."""
     assert wire.task_from_wire(task_pb2.Task()).policy == Policy()
-    policy = task_pb2.Policy(similarity_floor=0.0)
-    assert wire.task_from_wire(task_pb2.Task(policy=policy)).policy == dataclasses.replace(
-        Policy(), similarity_floor=0.0
-    )
+    for field in ("similarity_floor", "surface_weight", "surface_exponent", "max_group_share", "margin_floor"):
+        policy = wire.policy_from_wire(task_pb2.Policy(**{field: 0.0}))  # type: ignore[arg-type]
+        assert policy == dataclasses.replace(Policy(), **{field: 0.0})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "pool", [None, Pool({}), Pool({}, {"a": 0.5}), Pool({voter: i / 4 for i, voter in enumerate(Voter)})]
+)
+def test_a_pool_is_there_or_not(pool: Pool | None) -> None:
+    """A policy without a pool comes back without one, and an empty pool as one; each voter has a name."""
+    policy = Policy(pool=pool)
+    assert wire.policy_from_wire(wire.policy_to_wire(policy)) == policy
+
+
+def test_unknown_voters_are_refused() -> None:
+    """A pool that gives weight to somebody unknown is refused, and those that are known are named."""
+    with pytest.raises(InvalidField, match=", ".join(voter.value for voter in Voter)) as caught:
+        wire.policy_from_wire(task_pb2.Policy(pool=task_pb2.Pool(weights={"meaning": 1.0, "smell": 0.5})))
+    assert caught.value.field == "task.policy.pool.weights"
 
 
 def test_no_field_of_the_domain_is_forgotten() -> None:
     """Each field of a domain type is one of its message, under the same name or one known here."""
     renamed: dict[type[Any], dict[str, str]] = {
-        Neighbor: {"example_weight": "", "share": "weight"},
-        Prediction: {},
+        Neighbor: {"example_weight": "", "share": "weight", "fingerprint": "", "updated_us": ""},
+        Prediction: {"prototype_share": "prototype_weight"},
         Policy: {},
+        Pool: {},
         LabelPolicy: {},
-        Task: {"created_us": "create_time", "updated_us": "update_time"},
+        Task: {"slot": "", "created_us": "create_time", "updated_us": "update_time"},
     }
     messages: dict[type[Any], Any] = {
         Neighbor: prediction_pb2.Neighbor,
         Prediction: prediction_pb2.Prediction,
         Policy: task_pb2.Policy,
+        Pool: task_pb2.Pool,
         LabelPolicy: task_pb2.LabelPolicy,
         Task: task_pb2.Task,
     }

@@ -78,7 +78,7 @@ def fit(
     as_json: Json = False,
     address: Address = ADDRESS,
 ) -> None:
-    """Learn a metric, prototypes, policy and calibration from a task's examples, and let them serve.
+    """Learn a metric, prototypes, pool and floors from a task's examples, and let them serve.
 
     Floors are set for the best F1, or for the goal that is named.
     """
@@ -149,7 +149,7 @@ def evaluate(
         if baseline:
             try:
                 former = report_from_json(json.loads(baseline.read_text(encoding="utf-8")))
-            except (OSError, ValueError, KeyError, TypeError) as error:
+            except (OSError, ValueError, KeyError, TypeError, AttributeError, NearvoteError) as error:
                 fail(f"{baseline} is no report that --save has written: {error}", Exit.USAGE)
         outcomes, fit_made = asyncio.run(_evaluate(drafts, expected, oos, benign, goal if fitted else None, held_out))
         if not group:
@@ -267,8 +267,8 @@ def _show_fit(task: str, made: Fit, *, as_json: bool) -> None:
         ("answered", "", f"{figures['coverage']:.1%}, {figures['accuracy_of_answered']:.1%} of that right"),
     ]
     print_table(
-        f"{title}, {figures['judged_count']} of {figures['example_count']} examples judged",
-        ("", "before", "after"),
+        f"{title}, {figures['example_count']} examples, {figures['judged_count']} texts judged",
+        ("", "plain vote", "fit"),
         rows,
     )
     parts = [("metric", figures["has_metric"]), ("prototypes", figures["has_prototypes"])]

@@ -205,7 +205,7 @@ class AsyncClient:
         Args:
             task: The task.
             goal: What floors are set for; the best F1 when None.
-            validation: Messages to set floors and calibration on instead of the examples.
+            validation: Messages to set pool and floors on instead of the examples.
         """
         return await self._do(learning.start_fit(task, goal or Goal(), validation))
 

@@ -187,7 +187,7 @@ class Client:
         Args:
             task: The task.
             goal: What floors are set for; the best F1 when None.
-            validation: Messages to set floors and calibration on instead of the examples.
+            validation: Messages to set pool and floors on instead of the examples.
         """
         return self._do(learning.start_fit(task, goal or Goal(), validation))
 

@@ -27,7 +27,7 @@ _STATE_SCHEMA = Schema(dense={}, tenant="tenant", keywords=("kind",))
 _DOCUMENT_NAMESPACE = uuid.UUID("0b1a3f86-5a5e-4a55-8d0e-1f6a3c1a9c02")
 _SPACE = ("space", "", "active")  # kind, tenant and name of the document that names the active collection
 
-_SEARCHED_FIELDS = ("example_id", "labels", "weight", "source", "fingerprint")
+_SEARCHED_FIELDS = ("example_id", "labels", "weight", "source", "fingerprint", "updated_us")
 _MAX_FACETS = 10_000
 _SCROLL_PAGE = 1_000
 # How much further than asked a search looks for more examples of equal nearness.
@@ -355,6 +355,7 @@ def _neighbors(points: Sequence[Found], query: SearchQuery) -> list[Neighbor]:
                 window=query.window,
                 source=payload["source"],
                 fingerprint=payload["fingerprint"],
+                updated_us=payload["updated_us"],
             ),
         )
     return nearest_first(list(nearest.values()))

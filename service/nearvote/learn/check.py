@@ -24,7 +24,7 @@ MIN_EXAMPLES = 5
 _SAME_SURFACE = 0.9
 _SAME_MEANING = 0.97
 # The neighbours are sure when they give so much to a label that the example does not have.
-_SURE = 0.9
+_SURE = 0.8
 _PAIRS_OF = 20  # neighbours of each example that are looked at for near-duplicates
 
 

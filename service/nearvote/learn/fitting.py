@@ -96,44 +96,22 @@ def fit_corpus(corpus: Corpus, rules: Rules, goal: Goal, validation: Validation 
         report: Told the progress, in [0, 1], and what is done; raises when the work is to stop.
 
     Raises:
-        CannotFit: All examples have the same label.
+        CannotFit: All examples have the same label, or too few share theirs with another one.
     """
     used = int(corpus.has.any(axis=0).sum())
     if used < 2:  # noqa: PLR2004
         raise CannotFit("all examples have the same label: add examples of another one", field="task")
     judged = sample_of(corpus)
     if len(judged) < _LEAST_JUDGED:
-        return _unchanged(corpus, rules, len(judged))
+        raise CannotFit(
+            f"only {len(judged)} of {len(corpus)} examples share their label with another one: {_LEAST_JUDGED} are the "
+            "least to learn from; what serves stays",
+            field="task",
+        )
     folds = folds_of(corpus, fold_count(len(corpus)))
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
     with threadpool_limits(1, user_api="blas"):  # two libraries' threads on the same cores stall one another
         return _Fitting(corpus, rules, judged, folds, report).run(goal, validation)
-
-
-def _unchanged(corpus: Corpus, rules: Rules, judged: int) -> Learned:
-    figures = dict.fromkeys(
-        ("accuracy", "macro_f1", "calibration_error", "accuracy_before", "macro_f1_before", "calibration_error_before"),
-        0.0,
-    )
-    note = (
-        f"only {judged} of {len(corpus)} examples share their label with another one, too few to learn from: "
-        "the policy stays as it is"
-    )
-    return Learned(
-        None,
-        False,  # noqa: FBT003
-        None,
-        rules.policy,
-        {
-            **figures,
-            "example_count": len(corpus),
-            "judged_count": judged,
-            "coverage": 0.0,
-            "accuracy_of_answered": 0.0,
-            "has_metric": False,
-            "has_prototypes": False,
-            "notes": [note],
-        },
-    )
 
 
 class _Fitting:
@@ -178,11 +156,15 @@ class _Fitting:
         self._report(0.85, "choosing floors")
         # Equal ones: the plain metric, which comes first, needs no vectors of its own.
         _, with_metric, policy, opinions, scores = max(choices, key=lambda choice: round(choice[0], 3))
-        before = self._before(plain, surface)
+        before, before_has = self._before(plain, surface), has
         final = models[-1]
         notes = [] if with_metric else ["the plain metric does as well as a learned one, and stays"]
         if validation is not None:
-            has = validation.has
+            has = before_has = validation.has
+            before = self._before(
+                in_meaning(validation.texts, corpus, _plain),
+                surface_candidates(validation.texts, corpus, self._width, own=None),
+            )
             policy, opinions, scores, meaning = self._validated(
                 validation, final, policy, strength, with_metric=with_metric
             )
@@ -192,7 +174,9 @@ class _Fitting:
             seated(meaning, corpus, policy.k, policy.max_group_share), meaning.similarity, -np.inf
         ).astype(np.float32)
         nearest = -np.sort(-voters, axis=1)
-        scope = scope_scores(opinions, nearest)
+        # A surface that counts for nothing is not searched, so it tells nothing of the scope either.
+        heard = {v: own for v, own in opinions.items() if v is not Voter.SURFACE or policy.asks_surface}
+        scope = scope_scores(heard, nearest)
         if self._rules.out_of_scope_label in self._rules.labels:
             scope *= 1 - scores[:, self._rules.labels.index(self._rules.out_of_scope_label)]
         now = Judged(scores, has, scope, nearest[:, 0])
@@ -206,7 +190,7 @@ class _Fitting:
                 "example_count": len(corpus),
                 "judged_count": len(scores),
                 **_figures(scores, has),
-                **{f"{name}_before": value for name, value in _figures(before, corpus.has[judged]).items()},
+                **{f"{name}_before": value for name, value in _figures(before, before_has).items()},
                 **now.answered(policy, self._rules),
                 "has_metric": with_metric,
                 "has_prototypes": True,

@@ -18,10 +18,13 @@ Flags = npt.NDArray[np.bool_]
 _GIVEN_UP = 0.02
 # Nothing is further from its nearest example than all but so many examples are from theirs, in a hundred.
 _FAR = 0.002
+_NEAR_ENOUGH = 0.9  # however alike the examples are, this is near
 # Thresholds of so many labels can be chosen together; of more each has too few examples.
 _MOST_THRESHOLDS = 10
 _STEPS = np.round(np.arange(0.02, 0.99, 0.01), 2)
 _ROUNDS = 4
+_LEAST_THRESHOLD = 0.3  # a label that is less likely than this is not to be given, whatever F1 gains by it
+_RECALL_ROUNDS = 60
 _LEAST_OUTSIDE = 5
 
 
@@ -66,10 +69,11 @@ def with_floors(policy: Policy, rules: Rules, goal: Goal, judged: Judged) -> Pol
     """
     inside = _inside(judged, rules)
     near = judged.top_similarity[inside]
+    nearness = min(_NEAR_ENOUGH, _down(float(np.quantile(near, _FAR)))) if len(near) else policy.similarity_floor
     policy = replace(
         policy,
         margin_floor=0.0,
-        similarity_floor=_down(float(np.quantile(near, _FAR))) if len(near) else policy.similarity_floor,
+        similarity_floor=nearness,
         scope_floor=0.0,
         labels={label: replace(own, score_threshold=None, margin_floor=None) for label, own in policy.labels.items()},
     )
@@ -187,13 +191,15 @@ def _margins_for_benign(policy: Policy, rules: Rules, share: float, judged: Judg
     those that the probabilities let expect.
     """
     benign = rules.labels.index(rules.benign_label)
-    allowed = share * judged.has[:, benign].sum()
+    negative = judged.has[:, benign] | ~_inside(judged, rules)
+    allowed = share * negative.sum()
     given = np.flatnonzero(_best(judged.scores) != benign)
     margins = _margin(judged.scores)[given]
     order = np.argsort(-margins, kind="stable")
-    counted = np.cumsum(judged.has[given[order], benign])
+    counted = np.cumsum(negative[given[order]])
     expected = np.cumsum(judged.scores[given[order], benign])
-    kept = int((np.maximum(counted, expected) <= allowed).sum())  # both grow
+    # Both grow. Less than half a false positive is none.
+    kept = int(((counted <= allowed + 1e-9) & (expected <= max(allowed, 0.5))).sum())
     floor = _up(float(margins[order[kept]])) if kept < len(order) else 0.0  # just above the first that is too many
     labels = dict(policy.labels)
     for label in rules.labels:
@@ -233,17 +239,31 @@ def _macro_f1(scores: npt.NDArray[np.floating], has: Flags) -> float:
 
 
 def _thresholds_for_recall(rules: Rules, judged: Judged, recall: float) -> Matrix | None:
-    """Thresholds, summing to 1, at which each label but the benign one reaches a recall; None where it can't be."""
-    thresholds = np.full(len(rules.labels), 1 / len(rules.labels))
-    asked = [i for i, label in enumerate(rules.labels) if label != rules.benign_label]
-    for i in asked:
-        own = np.sort(judged.scores[judged.has[:, i], i])
-        if len(own):
-            thresholds[i] = max(1e-3, own[int(np.floor((1 - recall) * len(own) + 1e-9))])
-    rest = [i for i in range(len(rules.labels)) if i not in asked]
-    if rest and thresholds[asked].sum() < 1:
-        thresholds[rest] = (1 - thresholds[asked].sum()) / len(rest)
-    return (thresholds / max(1.0, float(thresholds.sum()))).astype(np.float32)
+    """Thresholds, summing to 1, lowered for labels that lack recall until each but the benign one has it.
+
+    None where equal ones do, or where none come closer to it: then the label with the highest score is given.
+    """
+    count = len(rules.labels)
+    asked = [i for i, label in enumerate(rules.labels) if label != rules.benign_label and judged.has[:, i].any()]
+
+    def lowest(thresholds: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
+        best = (judged.scores / thresholds).argmax(axis=1)
+        recalls = np.array([(best[judged.has[:, i]] == i).mean() for i in asked])
+        return float(recalls.min(initial=1.0)), recalls
+
+    thresholds = np.full(count, 1 / count)
+    start, recalls = lowest(thresholds)
+    reached, found = start, thresholds
+    for _ in range(_RECALL_ROUNDS):
+        if reached >= recall:
+            break
+        thresholds = thresholds.copy()
+        thresholds[[i for i, own in zip(asked, recalls, strict=True) if own < recall]] *= 0.9
+        thresholds = thresholds / thresholds.sum()
+        value, recalls = lowest(thresholds)
+        if value > reached:
+            reached, found = value, thresholds
+    return found.astype(np.float32) if reached > start else None
 
 
 def _with_thresholds(policy: Policy, rules: Rules, thresholds: Matrix | None) -> Policy:
@@ -257,27 +277,25 @@ def _with_thresholds(policy: Policy, rules: Rules, thresholds: Matrix | None) ->
 
 
 def _thresholds_of_many(policy: Policy, rules: Rules, goal: Goal, judged: Judged) -> Policy:
-    """In a multi-label task each label's own threshold."""
-    labels = dict(policy.labels)
+    """In a multi-label task each label's own threshold, and that of the question whether any applies."""
     benign = rules.labels.index(rules.benign_label) if rules.benign_label else None
-    none = judged.has[:, benign] if benign is not None else ~judged.has.any(axis=1)
-    asked = {i: label for i, label in enumerate(rules.labels) if i != benign}
+    asked = [i for i in range(len(rules.labels)) if i != benign]
+    any_score = 1 - judged.scores[:, benign] if benign is not None else judged.scores.max(axis=1)
+    has_any = np.asarray(~judged.has[:, benign] if benign is not None else judged.has.any(axis=1), np.bool_)
     if goal.kind is GoalKind.MAX_FALSE_POSITIVES:
-        highest = np.sort(judged.scores[none][:, list(asked)].max(axis=1, initial=0.0))[::-1]
+        # One threshold for all questions: each of them alone would spend all that is allowed.
+        highest = np.maximum(judged.scores[:, asked].max(axis=1, initial=0.0), any_score)[~has_any]
+        highest = np.sort(highest)[::-1]
         allowed = int(goal.value / 1000 * len(highest))
-        common = _up(float(highest[allowed])) if len(highest) > allowed else 0.5
-        thresholds = dict.fromkeys(asked, max(0.5, common))
+        common = max(0.5, _up(float(highest[allowed]))) if len(highest) > allowed else 0.5
+        thresholds = dict.fromkeys(asked, common)
     else:
+        common = _threshold_of(any_score, has_any, goal) if benign is not None else policy.score_threshold
         thresholds = {i: _threshold_of(judged.scores[:, i], judged.has[:, i], goal) for i in asked}
-    for i, label in asked.items():
-        labels[label] = replace(labels.get(label, LabelPolicy()), score_threshold=thresholds[i])
-    common = policy.score_threshold
-    if benign is not None:
-        common = _threshold_of(1 - judged.scores[:, benign], ~judged.has[:, benign], goal)
-        if goal.kind is GoalKind.MAX_FALSE_POSITIVES:
-            highest = np.sort(1 - judged.scores[none, benign])[::-1]
-            allowed = int(goal.value / 1000 * len(highest))
-            common = max(0.5, _up(float(highest[allowed]))) if len(highest) > allowed else 0.5
+    labels = dict(policy.labels)
+    for i, threshold in thresholds.items():
+        label = rules.labels[i]
+        labels[label] = replace(labels.get(label, LabelPolicy()), score_threshold=threshold)
     return replace(policy, labels=labels, score_threshold=common)
 
 
@@ -293,7 +311,7 @@ def _threshold_of(scores: Matrix, has: Flags, goal: Goal) -> float:
     if goal.kind is GoalKind.TARGET_RECALL:
         reached = np.flatnonzero(hits >= goal.value * has.sum() - 1e-9)
         return float(_STEPS[reached[-1]]) if len(reached) else 0.0
-    f1 = 2 * hits / np.maximum(given_count + has.sum(), 1)
+    f1 = np.where(_STEPS >= _LEAST_THRESHOLD, 2 * hits / np.maximum(given_count + has.sum(), 1), -1)
     best = np.flatnonzero(f1 >= f1.max() - 1e-9)
     return float(_STEPS[best[len(best) // 2]])
 

@@ -5,7 +5,7 @@ import threading
 import time
 import uuid
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 import structlog
@@ -43,7 +43,7 @@ class Job:
         state: How far it is.
         progress: How much is done, in [0, 1].
         stage: What is being done.
-        fit: What was made, when it succeeded.
+        fit: What was made, without its arrays, when it succeeded.
         error: What went wrong, when it failed; None when it is not the caller's to know.
         started_us: When it began, in microseconds since 1970-01-01 UTC.
         ended_us: When it ended, in the same; 0 while it runs.
@@ -97,7 +97,6 @@ class Jobs:
         if any((job.tenant, job.task) == (tenant, task) for job in map(self._jobs.__getitem__, self._running)):
             raise FitRunning("the task is being fitted already: wait for it, or cancel it", field="task")
         job = Job(tenant, task, started_us=self._now_us())
-        self._jobs[job.id] = job
         for old in [id_ for id_ in self._jobs if id_ not in self._running][: max(0, len(self._jobs) - _REMEMBERED)]:
             del self._jobs[old]
         self._jobs[job.id] = job
@@ -132,7 +131,8 @@ class Jobs:
 
     async def _run(self, job: Job, work: Callable[[Job], Awaitable[Fit]]) -> None:
         try:
-            job.fit = await work(job)
+            # Its arrays, some megabytes, are kept where it serves.
+            job.fit = replace(await work(job), metric=None, prototypes=None)
             job.state, job.progress, job.stage = JobState.SUCCEEDED, 1.0, "done"
         except JobCancelledError:
             job.state = JobState.CANCELLED

@@ -1,14 +1,17 @@
 """The use of learning: examples in, a fit that serves out."""
 
 import asyncio
+import contextlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 
 from nearvote.embedding.embedder import Embedder
-from nearvote.errors import CannotFit, FitNotFound, InvalidField, TaskChanged
+from nearvote.errors import CannotFit, FitNotFound, InvalidField, NearvoteError, StoreUnavailable, TaskChanged
 from nearvote.examples.store import ExampleStore
 from nearvote.learn.check import check_examples
 from nearvote.learn.corpus import Corpus, corpus_of, texts_of
@@ -31,6 +34,9 @@ _CHUNK = 128
 _KEPT_FITS = 5
 
 
+_T = TypeVar("_T")
+
+
 class Learner:
     """Fits tasks, goes back to former fits, and checks examples.
 
@@ -50,6 +56,8 @@ class Learner:
         self._tasks = tasks
         self._limits = limits
         self._jobs = jobs
+        # One at a time: a fit takes all cores that messages leave it.
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="learn")
         self._switching: defaultdict[tuple[str, str], asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def start_fit(self, tenant: str, name: str, goal: Goal, validation: Sequence[ValidationMessage] = ()) -> Job:
@@ -59,7 +67,7 @@ class Learner:
             tenant: Whose it is.
             name: The task.
             goal: What floors are set for.
-            validation: Messages to set floors and calibration on instead of the examples.
+            validation: Messages to set pool and floors on instead of the examples.
 
         Raises:
             TaskNotFound: There is no task of this name.
@@ -72,11 +80,11 @@ class Learner:
             raise InvalidField(f"at most {MAX_VALIDATION_MESSAGES} messages", field="validation_messages")
         for i, message in enumerate(validation):
             check_text(message.text, self._limits, field=f"validation_messages[{i}].text")
-            unknown = set(message.labels) - set(task.label_names)
-            if unknown:
-                raise InvalidField(
-                    f"task '{name}' has no label '{min(unknown)}'", field=f"validation_messages[{i}].labels"
-                )
+            if message.labels:  # none for a message out of scope
+                try:
+                    task.check_labels(message.labels)
+                except NearvoteError as error:
+                    raise error.at(f"validation_messages[{i}]") from None
         return self._jobs.start(tenant, name, lambda job: self._fit(job, tenant, name, goal, validation))
 
     def job(self, tenant: str, id_: str) -> Job:
@@ -130,7 +138,7 @@ class Learner:
         """
         task = await self._tasks.get(tenant, name)
         corpus = await self._corpus(tenant, task)
-        return await asyncio.to_thread(check_examples, corpus, task.rules)
+        return await self._aside(check_examples, corpus, task.rules)
 
     async def _fit(self, job: Job, tenant: str, name: str, goal: Goal, messages: Sequence[ValidationMessage]) -> Fit:
         job.report(0.0, "reading examples")
@@ -139,7 +147,8 @@ class Learner:
         if not len(corpus):
             raise CannotFit(f"task '{name}' has no examples to learn from; add some first", field="task")
         validation = await self._validation(job, task, messages) if messages else None
-        learned = await asyncio.to_thread(
+        job.report(0.02, "waiting for other fits")
+        learned = await self._aside(
             fit_corpus, corpus, task.rules, goal, validation, lambda done, stage: job.report(0.1 + 0.8 * done, stage)
         )
         version = await self._next_version(tenant, task)
@@ -153,6 +162,7 @@ class Learner:
                 policy=learned.policy,
                 replaced_version=task.fit_version,
                 replaced_policy=task.policy,
+                unfitted_policy=await self._tasks.fits.unfitted_policy(tenant, task),
                 created_us=job.started_us,
                 figures=learned.figures,
             ),
@@ -160,33 +170,63 @@ class Learner:
         job.report(0.9, "writing the metric")
         await self._tasks.fits.put(tenant, name, fit)
         # From here on it is not to be stopped half-way for a caller's sake; what is written last decides.
-        await self._switch(tenant, task, fit.metric if fit.in_metric else None, fit.policy, version)
-        await self._tasks.fits.delete(tenant, name, range(max(1, version - 2 * _KEPT_FITS), version - _KEPT_FITS))
+        try:
+            await self._switch(tenant, task, fit.metric if fit.in_metric else None, fit.policy, version)
+        except NearvoteError:
+            with contextlib.suppress(StoreUnavailable):  # nobody will ever ask for it
+                await self._tasks.fits.delete(tenant, name, range(version, version + 1))
+            raise
+        with contextlib.suppress(StoreUnavailable):  # the new one serves; the next fit tries again
+            await self._tasks.fits.keep_last(tenant, name, fit, _KEPT_FITS)
         return fit
 
     async def _switch(self, tenant: str, task: Task, metric: LinearMetric | None, policy: Policy, version: int) -> None:
         """Writes the examples' vectors in a metric to the slot that does not serve, then lets it serve."""
         async with self._switching[tenant, task.name]:  # two at once would write to the same slot
-            if (await self._tasks.get(tenant, task.name)).fit_version != task.fit_version:
-                raise TaskChanged("the task got another fit meanwhile: fit it again", field="task")
+            if (await self._tasks.get(tenant, task.name)).policy_version != task.policy_version:
+                raise TaskChanged("the task was changed meanwhile: fit it again", field="task")
             slot = None
             before = await self._tasks.examples_version(tenant, task.name)
             if metric is not None:
                 slot = task.slot.other if task.slot else Slot.A
-                await self._project(tenant, task.name, metric, slot)
+                await self._project(tenant, task.name, metric, slot, self._tasks.changing(tenant))
             async with self._tasks.changing(tenant):
                 more_came = await self._tasks.examples_version(tenant, task.name) != before
                 if more_came and metric is not None and slot is not None:
-                    await self._project(tenant, task.name, metric, slot)
+                    await self._project(tenant, task.name, metric, slot, contextlib.nullcontext())
                 await self._tasks.switch(tenant, task, policy=policy, fit_version=version, slot=slot)
 
-    async def _project(self, tenant: str, task: str, metric: LinearMetric, slot: Slot) -> None:
-        async for page in self._store.windows(tenant, task):
-            if page:
-                projected = metric.project(np.stack([window.vector for window in page]))
-                await self._store.project(
-                    slot, {window.point_id: vector for window, vector in zip(page, projected, strict=True)}
-                )
+    async def _project(
+        self,
+        tenant: str,
+        task: str,
+        metric: LinearMetric,
+        slot: Slot,
+        changing: contextlib.AbstractAsyncContextManager[object],
+    ) -> None:
+        """Writes all examples' vectors in a metric to a slot.
+
+        Args:
+            tenant: Whose they are.
+            task: Their task.
+            metric: The metric.
+            slot: Where to.
+            changing: Entered for each page, so that no example goes between being read and being written.
+        """
+        pages = self._store.windows(tenant, task)
+        while True:
+            async with changing:
+                page = await anext(pages, None)
+                if page is None:
+                    return
+                if page:
+                    projected = metric.project(np.stack([window.vector for window in page]))
+                    vectors = {window.point_id: vector for window, vector in zip(page, projected, strict=True)}
+                    await self._store.project(slot, vectors)
+
+    async def _aside(self, work: Callable[..., _T], *arguments: object) -> _T:
+        """Runs work in the thread that learns."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: work(*arguments))
 
     async def _corpus(self, tenant: str, task: Task) -> Corpus:
         windows = [window async for page in self._store.windows(tenant, task.name) for window in page]

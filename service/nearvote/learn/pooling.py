@@ -11,6 +11,8 @@ from nearvote.voting.prototypes import Matrix, activate
 
 # How many examples the even weights that we begin with are worth.
 _PRIOR = 1.0
+# Neighbours always have a say, so that an example that is added after a fit counts at once.
+_LEAST = {Voter.MEANING: 0.15, Voter.SURFACE: 0.05}
 # With more labels than this each has too few examples for a bias of its own.
 _MOST_BIASES = 10
 
@@ -20,7 +22,7 @@ Opinions = Mapping[Voter, Matrix]
 def learn_pool(
     opinions: Opinions, targets: Matrix, weights: Matrix, labels: Sequence[str], *, multi_label: bool
 ) -> Pool:
-    """Chooses a pool's weights, 0 or more, and biases by the likelihood of what is right. Convex; L-BFGS.
+    """Chooses a pool's weights and biases by the likelihood of what is right. Convex; L-BFGS.
 
     Args:
         opinions: Of each voter (n, labels) float32, in [0, 1], on texts that it has not learned from; nan where it has
@@ -57,7 +59,7 @@ def learn_pool(
         np.concatenate([even, np.zeros(biases)]),
         jac=True,
         method="L-BFGS-B",
-        bounds=[(0, None)] * len(voters) + [(None, None)] * biases,
+        bounds=[(_LEAST.get(voter, 0.0), None) for voter in voters] + [(None, None)] * biases,
     ).x
     return Pool(
         {voter: round(float(weight), 4) for voter, weight in zip(voters, found, strict=False)},

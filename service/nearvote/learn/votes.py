@@ -33,10 +33,6 @@ class Candidates:
     places: Places
     similarity: Matrix
 
-    def take(self, rows: Places) -> "Candidates":
-        """Those of some of the judged texts."""
-        return Candidates(self.places[rows], self.similarity[rows])
-
 
 def meaning_candidates(
     judged: Texts, corpus: Corpus, count: int, *, own: Places | None, project: Callable[[Matrix], Matrix]
@@ -97,11 +93,19 @@ def _nearest(judged: int, size: int, count: int, own: Places | None, similaritie
             itself = own[rows]
             known = np.flatnonzero(itself >= 0)
             found[known, itself[known]] = -np.inf
-        # One more than asked, so that of equally near ones at the end the first by id is taken.
-        part = np.argpartition(-found, min(count, size - 1), axis=1)[:, : count + 1] if count < size else None
-        part = np.sort(part, axis=1) if part is not None else np.broadcast_to(np.arange(size), found.shape)
+        if count < size:
+            part = np.sort(np.argpartition(-found, count - 1, axis=1)[:, :count], axis=1)
+        else:
+            part = np.broadcast_to(np.arange(size), found.shape).copy()
         values = np.take_along_axis(found, part, axis=1)
-        order = np.argsort(-values, axis=1, kind="stable")[:, :count]
+        # Of equally near ones at the end the first by id are taken; which are the first takes a full sort.
+        least = values.min(axis=1, keepdims=True)
+        for row in np.flatnonzero(
+            ((found >= least).sum(axis=1) > count) & np.isfinite(least[:, 0]) & (least[:, 0] > 0)
+        ):
+            part[row] = np.sort(np.argsort(-found[row], kind="stable")[:count])
+            values[row] = found[row, part[row]]
+        order = np.argsort(-values, axis=1, kind="stable")
         places[rows] = np.take_along_axis(part, order, axis=1)
         nearest[rows] = np.take_along_axis(values, order, axis=1)
     return Candidates(places, nearest)

@@ -26,11 +26,12 @@ class Fit:
         version: From 1, for each task.
         metric: The learned metric; None where there was nothing to learn it from.
         in_metric: Whether neighbours are searched in the metric, or in the plain one, which did as well.
-        prototypes: The labels' prototypes; None where they did not help.
+        prototypes: The labels' prototypes.
         policy: The policy chosen with them.
         replaced_version: The fit that served before; 0 for none.
         replaced_policy: The policy that served before.
         created_us: When it was made, in microseconds since 1970-01-01 UTC.
+        unfitted_policy: The policy from before the first fit.
         figures: What it reached on the examples, each judged by all others; by name.
     """
 
@@ -43,6 +44,7 @@ class Fit:
     replaced_policy: Policy
     created_us: int = 0
     figures: Mapping[str, Any] = field(default_factory=dict)
+    unfitted_policy: Policy = field(default_factory=Policy)
 
 
 def fit_to_document(fit: Fit) -> dict[str, Any]:
@@ -71,6 +73,7 @@ def fit_to_document(fit: Fit) -> dict[str, Any]:
         "policy": _POLICY.dump_python(fit.policy, mode="json"),
         "replaced_version": fit.replaced_version,
         "replaced_policy": _POLICY.dump_python(fit.replaced_policy, mode="json"),
+        "unfitted_policy": _POLICY.dump_python(fit.unfitted_policy, mode="json"),
         "created_us": fit.created_us,
         "figures": dict(fit.figures),
     }
@@ -107,6 +110,7 @@ def fit_from_document(document: Mapping[str, Any]) -> Fit:
         policy=_POLICY.validate_python(document["policy"]),
         replaced_version=document["replaced_version"],
         replaced_policy=_POLICY.validate_python(document["replaced_policy"]),
+        unfitted_policy=_POLICY.validate_python(document["unfitted_policy"]),
         created_us=document["created_us"],
         figures=document["figures"],
     )

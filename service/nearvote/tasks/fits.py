@@ -50,16 +50,25 @@ class Fits:
         """Stores a fit."""
         await self._store.put_document(_FITS, tenant, _name(task, fit.version), fit_to_document(fit))
 
-    async def first_policy(self, tenant: str, task: Task) -> Policy:
-        """The policy from before the first fit, as far back as fits are kept."""
-        policy, version = task.policy, task.fit_version
+    async def unfitted_policy(self, tenant: str, task: Task) -> Policy:
+        """The policy from before the first fit; the default one where its fit can't be read."""
+        try:
+            fit = await self.serving(tenant, task)
+        except FitNotFound:
+            return Policy()
+        return fit.unfitted_policy if fit else task.policy
+
+    async def keep_last(self, tenant: str, task: str, fit: Fit, count: int) -> None:
+        """Lets go of fits that are further back than some: what a fit replaced, what that replaced, and so on."""
+        version, steps = fit.replaced_version, 0
         while version:
-            try:
-                fit = await self.get(tenant, task.name, version)
-            except FitNotFound:
-                break
-            policy, version = fit.replaced_policy, fit.replaced_version
-        return policy
+            document = await self._store.document(_FITS, tenant, _name(task, version))
+            if document is None:
+                return
+            steps += 1
+            if steps > count:
+                await self.delete(tenant, task, range(version, version + 1))
+            version = int(document.get("replaced_version", 0))
 
     async def delete(self, tenant: str, task: str, versions: range) -> None:
         """Deletes fits, those there are."""

@@ -140,11 +140,14 @@ class TaskRegistry:
                     f"the task is at version {stored.policy_version}, not {expected_version}: read it again",
                     field="policy_version",
                 )
+            gone = set(stored.label_names) - set(changed.label_names)
+            labels = {label: own for label, own in changed.policy.labels.items() if label not in gone}
+            changed = replace(changed, policy=replace(changed.policy, labels=labels))
             changed.check(max_labels=self._limits.max_labels, max_k=self._limits.max_k)
             if changed.multi_label != stored.multi_label:
                 raise InvalidTask("a task stays single-label or multi-label: create another", field="multi_label")
             sizes = await self._store.class_sizes(tenant, changed.name)
-            for label in set(stored.label_names) - set(changed.label_names):
+            for label in gone:
                 if sizes.by_label.get(label):
                     raise LabelInUse(
                         f"label '{label}' has {sizes.by_label[label]} examples: delete or relabel them first",
@@ -174,17 +177,14 @@ class TaskRegistry:
 
         Raises:
             TaskNotFound: The task is gone.
-            TaskChanged: Another fit serves it meanwhile, or its labels are others.
+            TaskChanged: It was changed meanwhile.
         """
         stored = (await self._fresh(tenant)).tasks.get(task.name)
         if stored is None:
             return await self.get(tenant, task.name)  # raises
-        if (stored.created_us, stored.fit_version, stored.label_names) != (
-            task.created_us,
-            task.fit_version,
-            task.label_names,
-        ):
-            raise TaskChanged("the task got another fit or other labels meanwhile: fit it again", field="task")
+        # A change of the policy, of what is stopped, say, must not be lost in the fit's.
+        if (stored.created_us, stored.policy_version) != (task.created_us, task.policy_version):
+            raise TaskChanged("the task was changed meanwhile: fit it again", field="task")
         return await self._save(
             tenant,
             replace(

@@ -88,8 +88,8 @@ Global___FindingKind: _TypeAlias = FindingKind  # noqa: Y015
 
 @_typing.final
 class FitGoal(_message.Message):
-    """What floors and thresholds are set for. Shares are those of the task's own examples, each judged by all others, or of
-    validation messages where there are some.
+    """What floors and thresholds are set for. Shares are those of the task's own examples, each judged by others in what was
+    learned without it, or of validation messages where there are some. What can't be reached is come close to.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -100,8 +100,8 @@ class FitGoal(_message.Message):
     target_precision: _builtins.float
     """Of the messages that get a label, at least this share gets the right one, for each label, in (0, 1]."""
     target_recall: _builtins.float
-    """Of the messages that have a label, at least this share gets it, for each label, in (0, 1]; as few wrong ones as
-    that allows.
+    """Of the messages that have a label, at least this share gets it, in (0, 1]; as few wrong ones as that allows. For
+    each label; of all together in a task of more than 10 labels, or of several without a benign one.
     """
     max_false_positives: _builtins.float
     """Of 1,000 messages that are benign or out of scope, at most so many get another label, 0 to 1000."""
@@ -152,7 +152,9 @@ Global___ValidationMessage: _TypeAlias = ValidationMessage  # noqa: Y015
 
 @_typing.final
 class FitFigures(_message.Message):
-    """What a fit reached. All figures are of examples judged by all others, in a metric that has not seen them."""
+    """What a fit reached, on examples judged by others in what was learned without them, or on the validation messages. What
+    opinions count, and the floors, were chosen on the same texts; `nearvote evaluate` measures on others.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -172,15 +174,15 @@ class FitFigures(_message.Message):
     example_count: _builtins.int
     """Examples it was fitted on."""
     judged_count: _builtins.int
-    """How many of them were judged: all, or a sample of a large task."""
+    """How many texts were judged: examples, all or a sample of many; or validation messages."""
     accuracy: _builtins.float
     """Share of right labels, nobody abstaining, in [0, 1]."""
     accuracy_before: _builtins.float
-    """The same with the policy that it replaces."""
+    """The same by both views' votes in the plain metric, averaged by the policy that it replaces."""
     macro_f1: _builtins.float
     """Mean over labels of F1, nobody abstaining, in [0, 1]."""
     macro_f1_before: _builtins.float
-    """The same with the policy that it replaces."""
+    """The same, as in `accuracy_before`."""
     calibration_error: _builtins.float
     """Expected calibration error of the best label's score, in [0, 1]."""
     calibration_error_before: _builtins.float

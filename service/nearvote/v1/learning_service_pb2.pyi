@@ -36,7 +36,7 @@ class StartFitRequest(_message.Message):
 
     @_builtins.property
     def validation_messages(self) -> _containers.RepeatedCompositeFieldContainer[_learning_pb2.ValidationMessage]:
-        """Messages to set floors and calibration on instead of the examples themselves; may be empty."""
+        """Messages to set pool and floors on instead of the examples themselves, 20,000 at most; may be empty."""
 
     def __init__(
         self,

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class LearningServiceStub:
-    """Learns from a task's examples: metric, prototypes, policy, calibration.
+    """Learns from a task's examples: metric, prototypes, pool and floors.
     """
 
     def __init__(self, channel):
@@ -68,7 +68,7 @@ class LearningServiceStub:
 
 
 class LearningServiceServicer:
-    """Learns from a task's examples: metric, prototypes, policy, calibration.
+    """Learns from a task's examples: metric, prototypes, pool and floors.
     """
 
     def StartFit(self, request, context):
@@ -155,7 +155,7 @@ def add_LearningServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class LearningService:
-    """Learns from a task's examples: metric, prototypes, policy, calibration.
+    """Learns from a task's examples: metric, prototypes, pool and floors.
     """
 
     @staticmethod

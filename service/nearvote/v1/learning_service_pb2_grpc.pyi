@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class LearningServiceStub:
-    """Learns from a task's examples: metric, prototypes, policy, calibration."""
+    """Learns from a task's examples: metric, prototypes, pool and floors."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -48,7 +48,7 @@ class LearningServiceStub:
 
 @_typing.type_check_only
 class LearningServiceAsyncStub(LearningServiceStub):
-    """Learns from a task's examples: metric, prototypes, policy, calibration."""
+    """Learns from a task's examples: metric, prototypes, pool and floors."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     StartFit: _aio.UnaryUnaryMultiCallable[_learning_service_pb2.StartFitRequest, _learning_service_pb2.StartFitResponse]  # type: ignore[assignment]
@@ -65,7 +65,7 @@ class LearningServiceAsyncStub(LearningServiceStub):
     """Finds what is doubtful about a task's examples, the most doubtful of each kind first."""
 
 class LearningServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Learns from a task's examples: metric, prototypes, policy, calibration."""
+    """Learns from a task's examples: metric, prototypes, pool and floors."""
 
     @_abc_1.abstractmethod
     def StartFit(

@@ -91,7 +91,7 @@ class _ScoreKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ScoreKind.V
     """A share of the neighbours' votes, in [0, 1]. It orders labels; it is not a probability."""
     SCORE_KIND_PROBABILITY: _ScoreKind.ValueType  # 2
     """A calibrated probability, in [0, 1]: of predictions with a score of 0.9, nine in ten are right on messages like the
-    task's examples. What a fitted task gives.
+    task's examples. What a fitted task gives, but for messages that are an example word for word.
     """
 
 class ScoreKind(_ScoreKind, metaclass=_ScoreKindEnumTypeWrapper):
@@ -103,7 +103,7 @@ SCORE_KIND_VOTE_SHARE: ScoreKind.ValueType  # 1
 """A share of the neighbours' votes, in [0, 1]. It orders labels; it is not a probability."""
 SCORE_KIND_PROBABILITY: ScoreKind.ValueType  # 2
 """A calibrated probability, in [0, 1]: of predictions with a score of 0.9, nine in ten are right on messages like the
-task's examples. What a fitted task gives.
+task's examples. What a fitted task gives, but for messages that are an example word for word.
 """
 Global___ScoreKind: _TypeAlias = ScoreKind  # noqa: Y015
 

@@ -62,8 +62,8 @@ class LabelPolicy(_message.Message):
     """From this score on the message is stopped, in [0, 1]. Never when not set."""
     score_threshold: _builtins.float
     """From this score on the label is given, in [0, 1]. In a multi-label task `score_threshold` when not set. In a
-    single-label task the label is given that has most in parts of its threshold, 0.5 when not set; below its own
-    threshold the prediction is AMBIGUOUS.
+    single-label task the label is given that has most in parts of its threshold, an equal part of 1 when not set;
+    below its own threshold the prediction is AMBIGUOUS.
     """
     margin_floor: _builtins.float
     """Margin below which the vote for this label is ambiguous, in [0, 1]. `margin_floor` when not set."""

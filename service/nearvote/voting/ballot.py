@@ -53,6 +53,7 @@ def count_votes(
     class_sizes: ClassSizes,
     *,
     prototypes: Opinions | None = None,
+    learned_us: int = 0,
 ) -> Ballot:
     """Counts the votes of a message's neighbours.
 
@@ -73,8 +74,9 @@ def count_votes(
         rules: The task's labels and policy.
         class_sizes: How many examples the task has; only a class-size correction asks. A label that is missing counts
             as one example.
-        prototypes: What the label prototypes of the task's fit say; None without any. Of a label that they do not know
-            they say what the neighbours say.
+        prototypes: What the label prototypes of the task's fit say; None without any. Of labels and examples that came
+            after them they say what the neighbours say.
+        learned_us: When the prototypes were learned, in microseconds since 1970-01-01 UTC.
 
     Returns:
         The ballot. Ties between labels go to the one with the weightier voter, then to the first in the alphabet.
@@ -90,7 +92,11 @@ def count_votes(
     if pool and not any(map(pool.weight, [*opinions, *(prototypes or ())])):
         pool = None  # those who count are silent: the others are all there is
     if pool and prototypes:
-        opinions |= _completed(prototypes, opinions, rules)
+        newer = [
+            sum(share for voter, share in zip(own, shares[view], strict=True) if voter.updated_us > learned_us)
+            for view, own in voters.items()
+        ]
+        opinions |= _completed(prototypes, opinions, rules, min(1.0, sum(newer) / len(newer)))
     weights = _voter_weights(opinions, policy, pool)
     if pool:
         scores = pool.scores(opinions, rules.labels, multi_label=rules.multi_label)
@@ -167,14 +173,21 @@ def _voter_weights(opinions: Opinions, policy: Policy, pool: Pool | None) -> dic
 _VIEW_OF = {voter: view for view, voter in _VOTER_OF.items()}
 
 
-def _completed(prototypes: Opinions, votes: Opinions, rules: Rules) -> dict[Voter, Mapping[str, float]]:
-    """The prototypes' opinions, in which labels that came after the fit have what the neighbours give them."""
+def _completed(prototypes: Opinions, votes: Opinions, rules: Rules, newer: float) -> dict[Voter, Mapping[str, float]]:
+    """The prototypes' opinions, as far as they know what was voted on.
+
+    Labels that came after the fit have what the neighbours give them; and as much of the votes as is of examples that
+    came or were changed after it, so much of the prototypes' opinion is the neighbours'.
+    """
     known = next(iter(prototypes.values()))
-    new = [label for label in rules.labels if label not in known]
-    given = {label: sum(vote[label] for vote in votes.values()) / len(votes) for label in new}
-    left = 1.0 if rules.multi_label else 1 - sum(given.values())
+    given = {label: sum(vote[label] for vote in votes.values()) / len(votes) for label in rules.labels}
+    new = {label for label in rules.labels if label not in known}
+    left = 1.0 if rules.multi_label else 1 - sum(given[label] for label in new)
     return {
-        voter: {label: given[label] if label in given else left * opinion[label] for label in rules.labels}
+        voter: {
+            label: given[label] if label in new else newer * given[label] + (1 - newer) * left * opinion[label]
+            for label in rules.labels
+        }
         for voter, opinion in prototypes.items()
     }
 

@@ -27,6 +27,7 @@ class Neighbor:
         text: Its text; empty when it was not asked for.
         share: Its part of all votes cast, in [0, 1]; 0 until votes are counted.
         fingerprint: SimHash of its text, 64 bits: near-duplicates differ in few of them.
+        updated_us: When it was last changed, in microseconds since 1970-01-01 UTC.
     """
 
     example_id: str
@@ -39,6 +40,7 @@ class Neighbor:
     text: str = ""
     share: float = 0.0
     fingerprint: int = 0
+    updated_us: int = 0
 
 
 def nearest_first(neighbors: list[Neighbor]) -> list[Neighbor]:

@@ -26,7 +26,6 @@ class ScoreKind(Enum):
     PROBABILITY = "probability"
 
 
-_NEUTRAL = 0.5  # threshold of a label that has none, where others have
 _TINY = 1e-9
 
 
@@ -84,8 +83,8 @@ def decide(task: str, rules: Rules, ballot: Ballot) -> Prediction:
     """Applies a task's policy to its ballot.
 
     Single-label: the best label is the one with the highest score, in parts of its threshold where labels have
-    thresholds of their own; 0.5 for one that has none. The margin is what lies between its score and the next. The
-    prediction abstains when the nearest voter is below the similarity floor or the votes are below the scope
+    thresholds of their own; an equal part of 1 for one that has none. The margin is what lies between its score and the
+    next. The prediction abstains when the nearest voter is below the similarity floor or the votes are below the scope
     floor, when the out-of-scope label won, or when the label does not reach its threshold or its margin floor.
 
     Multi-label: a label is given when its score reaches its threshold. The benign label excludes all others, so
@@ -157,7 +156,7 @@ def _one(rules: Rules, ballot: Ballot) -> tuple[tuple[str, ...], float, str, boo
 
     def in_thresholds(label: str) -> float:
         threshold = thresholds.get(label)
-        return scores[label] / max(_NEUTRAL if threshold is None else threshold, _TINY)
+        return scores[label] / max(1 / len(scores) if threshold is None else threshold, _TINY)
 
     best = max(scores, key=in_thresholds)  # of equal ones the first, which has the nearer voters
     second = max((score for label, score in scores.items() if label != best), default=0.0)
