@@ -157,7 +157,16 @@ async def test_reindex_undoes_fits(engine: Engine) -> None:
     metric = LinearMetric(np.eye(OLD.spec.dimension, dtype=np.float32))
     for version in (1, 2):
         replaced = TASK.policy if version == 1 else Policy(k=11)
-        fit = Fit(version, metric, True, None, Policy(k=10 + version), version - 1, replaced)  # noqa: FBT003
+        fit = Fit(
+            version,
+            metric,
+            in_metric=True,
+            prototypes=None,
+            policy=Policy(k=10 + version),
+            replaced_version=version - 1,
+            replaced_policy=replaced,
+            unfitted_policy=TASK.policy,
+        )
         for tenant, name in (("acme", "spam"), ("other", "other")):
             await fits.put(tenant, name, fit)
     for tenant, task in (("acme", TASK), ("other", before["other"])):

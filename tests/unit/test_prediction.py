@@ -76,7 +76,7 @@ def test_a_label_has_its_own_margin_floor() -> None:
 @pytest.mark.parametrize(
     ("scores", "expected", "margin"),
     [
-        # "rare" has a threshold of 0.25, "sure" one of 0.8; for "b" and "c", which have none, an equal part of 1 stands.
+        # "rare" has a threshold of 0.25, "sure" one of 0.8; for "b" and "c", which have none, equal parts of 1 stand.
         ({"rare": 0.5, "b": 0.3, "sure": 0.2}, "rare", 0.2),
         ({"rare": 0.25, "b": 0.75, "sure": 0.0}, "b", 0.5),
         ({"rare": 0.8, "b": 0.1, "sure": 0.1}, "rare", 0.7),
