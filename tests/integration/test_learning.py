@@ -58,7 +58,7 @@ def test_a_task_is_fitted_shown_and_rolled_back(filled: Server) -> None:
     assert "nearvote fit --task spam" in missing.stderr
     done = filled.cli("fit", "-t", "spam")
     assert done.returncode == 0, done.stderr
-    for part in ("fit 1 of spam", "50 of 50 examples judged", "before", "after", "accuracy", "macro-F1", "learned: "):
+    for part in ("fit 1 of spam", "50 examples, 50 texts judged", "plain vote", "accuracy", "macro-F1", "learned: "):
         assert part in done.stdout
     fitted = _say(filled)
     assert fitted != plain

@@ -89,7 +89,8 @@ def decide(task: str, rules: Rules, ballot: Ballot) -> Prediction:
 
     Multi-label: a label is given when its score reaches its threshold. The benign label excludes all others, so
     whether any label applies at all is one more question, its score what the benign label did not get: when that
-    reaches the threshold, but the labels share the votes so that none does, the best of them is given. The margin is
+    reaches the threshold, but the labels share the votes so that none does, the best of them is given, unless it has
+    not even half of its threshold: then the prediction is ambiguous. The margin is
     how far the clearest question lies above its threshold or, when none does, how far the nearest one lies below.
     When no question is clear by its margin floor but one is within it, the prediction abstains: one clear label is
     an answer, whatever others are in doubt. The benign label is given when nothing else is; without one the
@@ -176,6 +177,8 @@ def _several(rules: Rules, ballot: Ballot) -> tuple[tuple[str, ...], float, str,
         decided.append((1 - scores[benign] - policy.score_threshold, policy.margin_floor))
     given = tuple(label for label in asked if above[label] >= 0)
     if not given and any(lead >= 0 for lead, _ in decided):
+        if scores[asked[0]] < policy.score_threshold_of(asked[0]) / 2:  # something applies, and nobody knows what
+            return (), max(lead for lead, _ in decided), asked[0], True
         given = (asked[0],)
     if given:
         ambiguous = all(lead < floor for lead, floor in decided)
