@@ -24,7 +24,7 @@ def classify(server: Server, *texts: str, task: str | None = None) -> list[dict[
         ("You people are vermin and should not exist", "abuse", {"harassment", "hate", "threat"}),
         ("I still have not received my refund", "intent", {"refund_status"}),
         ("see you at the station at six", "spam", {"ham"}),
-        ("this bug is killing me", "abuse", {"none"}),
+        ("this bug is really killing me today", "abuse", {"none"}),
     ],
 )
 def test_shipped_examples_label_messages(seeded: Server, text: str, task: str, labels: set[str]) -> None:
@@ -42,6 +42,13 @@ def test_shipped_examples_label_messages(seeded: Server, text: str, task: str, l
     assert {voter["view"] for voter in voters} == {"meaning", "surface"}
     assert all(-1 <= voter["similarity"] <= 1 for voter in voters if voter["view"] == "meaning")
     assert all(voter["similarity"] > 0 for voter in voters if voter["view"] == "surface")
+
+
+def test_a_message_that_is_an_example(seeded: Server) -> None:
+    """What is an example, word for word, has its label, and it alone as evidence."""
+    (answer,) = classify(seeded, "this bug is killing me", task="abuse")
+    assert (answer["labels"], answer["score"]) == (["none"], 1.0)
+    assert [voter["text"] for voter in answer["neighbors"]] == ["this bug is killing me"]
 
 
 def test_out_of_scope_abstains(seeded: Server) -> None:

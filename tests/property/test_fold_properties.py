@@ -84,11 +84,11 @@ def test_adversarial_texts_take_linear_time(piece: str) -> None:
     def seconds(text: str) -> float:
         taken = []
         for _ in range(3):
-            start = time.perf_counter()
+            start = time.thread_time()  # of this thread alone: others may be busy
             fold(text)
-            taken.append(time.perf_counter() - start)
+            taken.append(time.thread_time() - start)
         return min(taken)
 
     text = piece * (32_768 // len(piece))
     fold(text[:8] + "й a")  # loads the tables
-    assert seconds(text) < 24 * seconds(text[: len(text) // 8]) + 0.02
+    assert seconds(text) < 24 * seconds(text[: len(text) // 8]) + 0.1
