@@ -78,8 +78,9 @@ async def parts_of(
             await load_seeds(folder, DEFAULT_TENANT, store, tasks, curator, seed_progress)
         classifier = ObservedClassifier(Classifier(embedder, store, tasks, settings.limits), metrics)
         jobs = Jobs()
-        stack.push_async_callback(jobs.close)
         learner = Learner(embedder, store, tasks, settings.limits, jobs)
+        stack.push_async_callback(learner.close)
+        stack.push_async_callback(jobs.close)  # first: what learns is told to stop
         yield Parts(bare, batcher, store, tasks, classifier, curator, learner, metrics)
 
 

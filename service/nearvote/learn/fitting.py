@@ -16,9 +16,8 @@ from nearvote.learn.corpus import Corpus, Matrix, Places, Texts
 from nearvote.learn.floors import Judged, with_floors
 from nearvote.learn.folds import fold_count, folds_of, sample_of
 from nearvote.learn.goal import Goal
-from nearvote.learn.heads import Head, NGrams, learn_head, ngrams_of
-from nearvote.learn.measures import calibration
-from nearvote.learn.metric import SCALE, LearnedMetric, learn_metric
+from nearvote.learn.judging import accuracy_of, figures_of
+from nearvote.learn.models import STRENGTHS, Model, learn_model
 from nearvote.learn.pooling import Opinions, learn_pool, log_score, pooled_scores, scope_scores
 from nearvote.learn.votes import (
     Candidates,
@@ -43,9 +42,6 @@ _LEAST_JUDGED = 20
 _KS = (10, 20, 40)
 _TEMPERATURES = (0.05, 0.1, 0.2)
 _EXPONENTS = (2.0, 4.0, 8.0)
-# Inverse penalties of the prototypes: those on n-grams are chosen, those on vectors of several labels are not.
-_STRENGTHS = (3.0, 30.0)
-_DENSE_STRENGTH = 10.0
 _NICENESS = 10  # of the threads that learn: messages go first
 
 
@@ -66,20 +62,6 @@ class Learned:
     prototypes: Prototypes | None
     policy: Policy
     figures: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Model:
-    """What is learned of some examples: the metric, None for the plain one, and both kinds of prototypes."""
-
-    metric: LearnedMetric | None
-    dense: Head
-    plain: Head
-    ngrams: NGrams
-    sparse: dict[float, Head]
-
-    def project(self, vectors: Matrix) -> Matrix:
-        return vectors if self.metric is None else self.metric.metric.project(vectors)
 
 
 def fit_corpus(corpus: Corpus, rules: Rules, goal: Goal, validation: Validation | None, report: Report) -> Learned:
@@ -108,9 +90,10 @@ def fit_corpus(corpus: Corpus, rules: Rules, goal: Goal, validation: Validation 
             "least to learn from; what serves stays",
             field="task",
         )
-    folds = folds_of(corpus, fold_count(len(corpus)))
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+    _give_way()
     with threadpool_limits(1, user_api="blas"):  # two libraries' threads on the same cores stall one another
+        report(0.0, "finding examples of one kind")
+        folds = folds_of(corpus, fold_count(len(corpus)))
         return _Fitting(corpus, rules, judged, folds, report).run(goal, validation)
 
 
@@ -152,7 +135,7 @@ class _Fitting:
             opinions: Opinions = {**self._votes(policy, candidates, surface), **prototypes}
             pool = learn_pool(opinions, targets, weights, self._rules.labels, multi_label=self._multi)
             scores = pooled_scores(pool, opinions, self._rules.labels, multi_label=self._multi)
-            choices.append((_accuracy(scores, has), metric, replace(policy, pool=pool), opinions, scores))
+            choices.append((accuracy_of(scores, has), metric, replace(policy, pool=pool), opinions, scores))
         self._report(0.85, "choosing floors")
         # Equal ones: the plain metric, which comes first, needs no vectors of its own.
         _, with_metric, policy, opinions, scores = max(choices, key=lambda choice: round(choice[0], 3))
@@ -184,13 +167,13 @@ class _Fitting:
         return Learned(
             metric=final.metric.metric if final.metric else None,
             in_metric=with_metric,
-            prototypes=self._prototypes(final, strength),
+            prototypes=final.prototypes(self._rules.labels, strength),
             policy=policy,
             figures={
                 "example_count": len(corpus),
                 "judged_count": len(scores),
-                **_figures(scores, has),
-                **{f"{name}_before": value for name, value in _figures(before, before_has).items()},
+                **figures_of(scores, has),
+                **{f"{name}_before": value for name, value in figures_of(before, before_has).items()},
                 **now.answered(policy, self._rules),
                 "has_metric": with_metric,
                 "has_prototypes": True,
@@ -202,13 +185,16 @@ class _Fitting:
     def _width(self) -> int:
         return min(len(self._corpus), max(*_KS, self._rules.policy.k) * OVERSAMPLING)
 
-    def _models(self) -> list[_Model]:
+    def _models(self) -> list[Model]:
         """What is learned without each fold, and last what is learned of all examples."""
         fold_numbers = [*range(int(self._folds.max()) + 1), -1]
 
-        def learn(fold: int) -> _Model:
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
-            model = self._learn(np.flatnonzero(self._folds != fold))
+        def learn(fold: int) -> Model:
+            _give_way()
+            places = np.flatnonzero(self._folds != fold)
+            model = learn_model(
+                self._corpus.take(places), self._targets[places], multi_label=self._multi, tick=self._tick
+            )
             self._steps += 1
             self._tick(f"learning, {self._steps} of {len(fold_numbers)}")
             return model
@@ -227,36 +213,7 @@ class _Fitting:
             raise CannotFit("another part of the fit failed", field="task")
         self._report(0.05 + 0.6 * self._steps / (int(self._folds.max()) + 2), stage or "learning")
 
-    def _learn(self, places: Places) -> _Model:
-        examples, targets = self._corpus.take(places), self._targets[places]
-        rows = targets / np.maximum(targets.sum(axis=1, keepdims=True), 1)
-        metric = learn_metric(examples.texts.means, rows.astype(np.float32), examples.weights, self._tick)
-        if metric is not None and not self._multi:
-            # The prototypes that come with the metric are a head already.
-            absent = np.where(examples.has.any(axis=0), 0, -1e4).astype(np.float32)
-            dense = Head(SCALE * metric.prototypes.T, absent)
-        else:
-            vectors = examples.texts.means if metric is None else metric.metric.project(examples.texts.means)
-            dense = learn_head(vectors, targets, examples.weights, strength=_DENSE_STRENGTH, multi_label=self._multi)
-        ngrams = ngrams_of(examples)
-        shared = ngrams.rows(examples.texts.surface)
-        heads = {
-            strength: learn_head(
-                shared, targets, examples.weights, strength=strength, multi_label=self._multi, tick=self._tick
-            )
-            for strength in _STRENGTHS
-        }
-        plain = learn_head(
-            examples.texts.means,
-            targets,
-            examples.weights,
-            strength=_DENSE_STRENGTH,
-            multi_label=self._multi,
-            tick=self._tick,
-        )
-        return _Model(metric, dense, plain, ngrams, heads)
-
-    def _out_of_fold(self, find: Callable[[Texts, Corpus, _Model], Candidates], models: list[_Model]) -> Candidates:
+    def _out_of_fold(self, find: Callable[[Texts, Corpus, Model], Candidates], models: list[Model]) -> Candidates:
         """Neighbours of each judged example among those of other folds: as a new text meets what was learned.
 
         Those of its own fold are no neighbours of it: the metric has not seen them either, so that they lie further
@@ -275,26 +232,20 @@ class _Fitting:
             self._tick("judging examples")
         return Candidates(places, similarity)
 
-    def _cross_fitted(self, models: list[_Model], targets: Matrix) -> tuple[float, dict[Voter, Matrix]]:
+    def _cross_fitted(self, models: list[Model], targets: Matrix) -> tuple[float, dict[Voter, Matrix]]:
         """Opinions of prototypes learned without the example; and how strongly those on n-grams are to be learned."""
-        judged, labels = self._judged, self._corpus.has.shape[1]
-        dense = np.full((len(judged), labels), np.nan, np.float32)
-        plain = dense.copy()
-        sparse = {strength: dense.copy() for strength in _STRENGTHS}
+        opinions: dict[Voter, Matrix] = {}
+        surface: dict[float, Matrix] = {}
+        empty = np.full(targets.shape, np.nan, np.float32)
         for fold, model in enumerate(models[:-1]):
-            rows = np.flatnonzero(self._folds[judged] == fold)
-            texts = self._corpus.texts.take(judged[rows])
-            dense[rows] = model.dense.opinions(model.project(texts.means), multi_label=self._multi)
-            plain[rows] = model.plain.opinions(texts.means, multi_label=self._multi)
-            shared = model.ngrams.rows(texts.surface)
-            for strength, head in model.sparse.items():
-                sparse[strength][rows] = head.opinions(shared, multi_label=self._multi)
-        best = max(_STRENGTHS, key=lambda strength: log_score(sparse[strength], targets, multi_label=self._multi))
-        return best, {
-            Voter.MEANING_PROTOTYPES: dense,
-            Voter.PLAIN_PROTOTYPES: plain,
-            Voter.SURFACE_PROTOTYPES: sparse[best],
-        }
+            rows = np.flatnonzero(self._folds[self._judged] == fold)
+            texts = self._corpus.texts.take(self._judged[rows])
+            for voter, own in model.opinions(texts).items():
+                opinions.setdefault(voter, empty.copy())[rows] = own
+            for strength, own in model.surface_opinions(texts).items():
+                surface.setdefault(strength, empty.copy())[rows] = own
+        best = max(STRENGTHS, key=lambda strength: log_score(surface[strength], targets, multi_label=self._multi))
+        return best, {**opinions, Voter.SURFACE_PROTOTYPES: surface[best]}
 
     def _kernel(self, meaning: Candidates, surface: Candidates, targets: Matrix) -> Policy:
         """Of each view's kernels the one whose votes alone give most to what is right, for the best k of both."""
@@ -344,7 +295,7 @@ class _Fitting:
         return fuse(votes[Voter.MEANING], votes[Voter.SURFACE], self._rules.policy)
 
     def _validated(
-        self, validation: Validation, final: _Model, policy: Policy, strength: float, *, with_metric: bool
+        self, validation: Validation, final: Model, policy: Policy, strength: float, *, with_metric: bool
     ) -> tuple[Policy, Opinions, Matrix, Candidates]:
         """Pool, opinions, scores and neighbours of validation messages instead of the examples.
 
@@ -356,11 +307,8 @@ class _Fitting:
         )
         opinions = {
             **self._votes(policy, meaning, surface_candidates(texts, self._corpus, self._width, own=None)),
-            Voter.MEANING_PROTOTYPES: final.dense.opinions(final.project(texts.means), multi_label=self._multi),
-            Voter.PLAIN_PROTOTYPES: final.plain.opinions(texts.means, multi_label=self._multi),
-            Voter.SURFACE_PROTOTYPES: final.sparse[strength].opinions(
-                final.ngrams.rows(texts.surface), multi_label=self._multi
-            ),
+            **final.opinions(texts),
+            Voter.SURFACE_PROTOTYPES: final.surface_opinions(texts)[strength],
         }
         inside = np.flatnonzero(validation.has.any(axis=1))
         if len(inside) >= _LEAST_JUDGED:
@@ -375,25 +323,13 @@ class _Fitting:
         scores = pooled_scores(policy.pool or Pool({}), opinions, self._rules.labels, multi_label=self._multi)
         return policy, opinions, scores, meaning
 
-    def _prototypes(self, final: _Model, strength: float) -> Prototypes:
-        head = final.sparse[strength]
-        return Prototypes(
-            labels=self._rules.labels,
-            multi_label=self._multi,
-            meaning=np.ascontiguousarray(final.dense.coefficients.T),
-            meaning_bias=final.dense.bias,
-            plain=np.ascontiguousarray(final.plain.coefficients.T),
-            plain_bias=final.plain.bias,
-            buckets=final.ngrams.buckets.astype(np.uint32),
-            rarity=final.ngrams.rarity,
-            unknown_rarity=final.ngrams.unknown_rarity,
-            surface=head.coefficients,
-            surface_bias=head.bias,
-        )
-
 
 def _plain(vectors: Matrix) -> Matrix:
     return vectors
+
+
+def _give_way() -> None:
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
 
 
 def _workers() -> int:
@@ -403,31 +339,3 @@ def _workers() -> int:
 def _targets(has: npt.NDArray[np.bool_], *, multi_label: bool) -> Matrix:
     targets = has.astype(np.float32)
     return targets if multi_label else targets / np.maximum(targets.sum(axis=1, keepdims=True), 1)
-
-
-def _right(scores: Matrix, has: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Whether the best label is right, for each text. Of several right ones any will do."""
-    return np.asarray(has[np.arange(len(has)), scores.argmax(axis=1)], np.bool_)
-
-
-def _accuracy(scores: Matrix, has: npt.NDArray[np.bool_]) -> float:
-    inside = has.any(axis=1)
-    return float(_right(scores, has)[inside].mean()) if inside.any() else 0.0
-
-
-def _figures(scores: Matrix, has: npt.NDArray[np.bool_]) -> dict[str, float]:
-    inside = has.any(axis=1)
-    scores, has = scores[inside], has[inside]
-    if not len(scores):
-        return {"accuracy": 0.0, "macro_f1": 0.0, "calibration_error": 0.0}
-    right = _right(scores, has)
-    given = np.zeros_like(has)
-    given[np.arange(len(given)), scores.argmax(axis=1)] = True
-    hits, total = (given & has).sum(axis=0), given.sum(axis=0) + has.sum(axis=0)
-    used = has.any(axis=0)
-    error, _ = calibration(scores.max(axis=1).astype(np.float64), right)
-    return {
-        "accuracy": float(right.mean()),
-        "macro_f1": float((2 * hits[used] / total[used]).mean()),
-        "calibration_error": float(error or 0.0),
-    }

@@ -60,6 +60,10 @@ class Learner:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="learn")
         self._switching: defaultdict[tuple[str, str], asyncio.Lock] = defaultdict(asyncio.Lock)
 
+    async def close(self) -> None:
+        """Waits for what is being learned to stop; fits are told to by the jobs' own end, which comes first."""
+        await asyncio.to_thread(self._thread.shutdown, cancel_futures=True)
+
     async def start_fit(self, tenant: str, name: str, goal: Goal, validation: Sequence[ValidationMessage] = ()) -> Job:
         """Begins to fit a task. What served before serves until the fit is done, and stays when it fails.
 
@@ -147,7 +151,7 @@ class Learner:
         if not len(corpus):
             raise CannotFit(f"task '{name}' has no examples to learn from; add some first", field="task")
         validation = await self._validation(job, task, messages) if messages else None
-        job.report(0.02, "waiting for other fits")
+        job.report(0.1, "waiting for other fits")
         learned = await self._aside(
             fit_corpus, corpus, task.rules, goal, validation, lambda done, stage: job.report(0.1 + 0.8 * done, stage)
         )
