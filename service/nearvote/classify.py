@@ -19,7 +19,7 @@ from nearvote.tasks.registry import TaskRegistry
 from nearvote.tasks.task import Task
 from nearvote.text.surface import SparseVector
 from nearvote.voting.ballot import ClassSizes, count_votes, settled_by
-from nearvote.voting.neighbor import Neighbor, View, merge_windows
+from nearvote.voting.neighbor import Neighbor, View
 from nearvote.voting.pool import Opinions
 from nearvote.voting.prediction import AbstentionReason, Prediction, abstain, decide
 from nearvote.voting.prototypes import Prototypes, mean_vector
@@ -83,18 +83,15 @@ class _Ask:
         """The message's vectors as the task's fit sees them."""
         return windows if self.fit is None or self.fit.metric is None else self.fit.metric.project(windows)
 
-    def queries(self, tenant: str, windows: Matrix, surface: SparseVector) -> Iterator[list[SearchQuery]]:
+    def queries(self, tenant: str, windows: Matrix, surface: SparseVector) -> Iterator[SearchQuery]:
         """The searches of each view that has a say, meaning first."""
         task = self.task
         crowds = seat_limit(self.k, task.policy.max_group_share) < self.k
         limit = self.k * OVERSAMPLING if crowds else self.k
         vectors = windows if task.slot is None else self.in_metric(windows)
-        yield [
-            SearchQuery(tenant, task.name, vector, limit, slot=task.slot, window=window)
-            for window, vector in enumerate(vectors)
-        ]
+        yield SearchQuery(tenant, task.name, vectors, limit, slot=task.slot)
         if task.policy.asks_surface and len(surface):
-            yield [SearchQuery(tenant, task.name, surface, limit, view=View.SURFACE)]
+            yield SearchQuery(tenant, task.name, surface, limit, view=View.SURFACE)
 
 
 class Classifies(Protocol):
@@ -245,11 +242,11 @@ class Classifier:
     ) -> list[list[dict[View, list[Neighbor]] | None]]:
         """For each text and task its voters by view; None where there was no text to search for."""
         searches = [
-            _Searches(ask, queries)
+            _Search(ask, query)
             for windows, surface in zip(embedded.windows, embedded.surfaces, strict=True)
             if len(windows)
             for ask in asks
-            for queries in ask.queries(tenant, windows, surface)
+            for query in ask.queries(tenant, windows, surface)
         ]
         await self._find(searches, options)
         # Where one campaign or source took all places, there may be others behind it.
@@ -260,38 +257,38 @@ class Classifier:
             for windows, surface in zip(embedded.windows, embedded.surfaces, strict=True)
         ]
 
-    async def _find(self, searches: "Sequence[_Searches]", options: Options) -> None:
-        queries = [query for search in searches for query in search.queries]
-        results = iter(await self._examples.search(queries, with_text=options.with_texts) if queries else ())
-        for search in searches:
-            search.found = merge_windows([next(results) for _ in search.queries], search.queries[0].limit)
+    async def _find(self, searches: "Sequence[_Search]", options: Options) -> None:
+        queries = [search.query for search in searches]
+        found = await self._examples.search(queries, with_text=options.with_texts) if queries else []
+        for search, neighbors in zip(searches, found, strict=True):
+            search.found = neighbors
 
     @staticmethod
-    def _voters(searches: "Iterator[_Searches]", ask: _Ask, surface: SparseVector) -> dict[View, list[Neighbor]]:
+    def _voters(searches: "Iterator[_Search]", ask: _Ask, surface: SparseVector) -> dict[View, list[Neighbor]]:
         views = [View.MEANING, View.SURFACE] if ask.task.policy.asks_surface and len(surface) else [View.MEANING]
         return {view: next(searches).voters for view in views}
 
 
 @dataclass(slots=True)
-class _Searches:
-    """One view's searches for a message in a task: one for each of its windows."""
+class _Search:
+    """One view's search for a message in a task."""
 
     ask: _Ask
-    queries: list[SearchQuery]
+    query: SearchQuery
     found: list[Neighbor] = field(default_factory=list)
 
     @property
     def is_crowded(self) -> bool:
-        full = len(self.found) >= self.queries[0].limit
+        full = len(self.found) >= self.query.limit
         return full and is_crowded(self.found, self.ask.k, self.ask.task.policy.max_group_share)
 
     @property
     def voters(self) -> list[Neighbor]:
         return take_seats(self.found, self.ask.k, self.ask.task.policy.max_group_share)
 
-    def deeper(self) -> "_Searches":
+    def deeper(self) -> "_Search":
         """Itself, to be done again with more candidates."""
-        self.queries = [replace(query, limit=self.ask.k * DEEP) for query in self.queries]
+        self.query = replace(self.query, limit=self.ask.k * DEEP)
         return self
 
 

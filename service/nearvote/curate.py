@@ -219,14 +219,13 @@ class Curator:
         windows = (await self._embedder.embed([text])).windows[0]
         if not len(windows):
             raise InvalidField("there is nothing to read in the text", field="text")
-        queries = [SearchQuery(tenant, task, vector, limit, label, window=i) for i, vector in enumerate(windows)]
-        similarity: dict[str, float] = {}
-        for neighbors in await self._store.search(queries):
-            for neighbor in neighbors:
-                similarity[neighbor.example_id] = max(neighbor.similarity, similarity.get(neighbor.example_id, -1.0))
-        nearest = sorted(similarity, key=lambda id_: (-similarity[id_], id_))[:limit]
-        examples = await self._store.get(tenant, task, nearest)
-        return [SearchedExample(examples[id_], similarity[id_]) for id_ in nearest if id_ in examples]
+        (found,) = await self._store.search([SearchQuery(tenant, task, windows, limit, label)])
+        examples = await self._store.get(tenant, task, [neighbor.example_id for neighbor in found])
+        return [
+            SearchedExample(examples[neighbor.example_id], neighbor.similarity)
+            for neighbor in found
+            if neighbor.example_id in examples
+        ]
 
     async def delete(self, tenant: str, task: str, id_: str) -> None:
         """Deletes an example.

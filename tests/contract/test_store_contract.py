@@ -39,9 +39,9 @@ def embedded(text: str, *degrees: float, labels: Sequence[str] = ("ham",), task:
     return seen(example(text, *labels, task=task), at(*degrees))
 
 
-def nearest_to(degrees: float, limit: int = 10, label: str = "", window: int = 0) -> SearchQuery:
+def nearest_to(degrees: float, limit: int = 10, label: str = "") -> SearchQuery:
     """A question for what is nearest to an angle."""
-    return SearchQuery("acme", "spam", at(degrees)[0], limit, label, window=window)
+    return SearchQuery("acme", "spam", at(degrees)[0], limit, label)
 
 
 async def texts_found(store: QdrantStore, query: SearchQuery) -> list[str]:
@@ -112,10 +112,10 @@ async def test_search_nearest_first(store: QdrantStore) -> None:
     """A search gives the nearest examples first, with what a vote needs to know."""
     near, far = example("near", "spam", source="mail"), example("far")
     await store.put([seen(far, at(60)), seen(near, at(30)), embedded("farther", 120)])
-    ((first, second),) = await store.search([nearest_to(0, limit=2, window=4)])
+    ((first, second),) = await store.search([nearest_to(0, limit=2)])
     assert (first.example_id, second.example_id) == (near.id, far.id)
     assert (first.similarity, second.similarity) == pytest.approx((math.cos(math.pi / 6), 0.5), abs=1e-5)
-    assert (first.labels, first.example_weight, first.source, first.window) == (("spam",), 1.5, "mail", 4)
+    assert (first.labels, first.example_weight, first.source, first.window) == (("spam",), 1.5, "mail", 0)
 
 
 async def test_equally_near_by_id(store: QdrantStore) -> None:
@@ -136,6 +136,27 @@ async def test_each_example_once(store: QdrantStore) -> None:
     assert found[0].similarity == pytest.approx(1.0, abs=1e-5), "the nearest of its windows counts"
 
 
+@pytest.mark.parametrize("windows", [2, 7, 40])
+@pytest.mark.parametrize("limit", [1, 5, 30])
+async def test_a_message_of_many_windows(store: QdrantStore, windows: int, limit: int) -> None:
+    """The examples nearest to any of a message's windows are found, each at the window that it is nearest to."""
+    rng = np.random.default_rng([windows, limit])
+    # Half of the examples are long and lie close together, so that they fill the first places of some windows.
+    counts = [*rng.integers(1, 4, 20), *rng.integers(10, 30, 5)]
+    vectors = [rng.normal(size=(count, 4)) + (3 if count > 4 else 0) for count in counts]
+    own = [(v / np.linalg.norm(v, axis=1, keepdims=True)).astype(np.float32) for v in vectors]
+    examples = [example(f"text {i}") for i in range(len(own))]
+    await store.put([seen(e, v) for e, v in zip(examples, own, strict=True)])
+    asked = rng.normal(size=(windows, 4)) + 1
+    asked = (asked / np.linalg.norm(asked, axis=1, keepdims=True)).astype(np.float32)
+    (found,) = await store.search([SearchQuery("acme", "spam", asked, limit)])
+    similarities = np.stack([(asked @ v.T).max(axis=1) for v in own])
+    order = np.argsort(-similarities.max(axis=1))[:limit]
+    assert [neighbor.example_id for neighbor in found] == [examples[i].id for i in order]
+    assert [neighbor.window for neighbor in found] == [int(similarities[i].argmax()) for i in order]
+    assert [neighbor.similarity for neighbor in found] == pytest.approx(similarities.max(axis=1)[order], abs=1e-5)
+
+
 async def test_search_is_restricted(store: QdrantStore) -> None:
     """A search stays in its tenant and task, and with its label where it has one."""
     spam, ham = example("1", "spam", "odd"), example("2", "ham", "odd")
@@ -149,9 +170,9 @@ async def test_search_is_restricted(store: QdrantStore) -> None:
 async def test_many_queries(store: QdrantStore) -> None:
     """Each of many queries has its own answer, in the order asked."""
     await store.put([embedded(str(i), 9 * i) for i in range(20)])
-    results = await store.search([nearest_to(9 * i, limit=1 + i % 3, window=i) for i in range(20)], with_text=True)
+    results = await store.search([nearest_to(9 * i, limit=1 + i % 3) for i in range(20)], with_text=True)
     assert [found[0].text for found in results] == [str(i) for i in range(20)]
-    assert [(len(found), found[0].window) for found in results] == [(1 + i % 3, i) for i in range(20)]
+    assert [len(found) for found in results] == [1 + i % 3 for i in range(20)]
 
 
 async def test_texts_when_asked(store: QdrantStore) -> None:

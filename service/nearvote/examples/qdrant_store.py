@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 
 from nearvote.errors import EncoderMismatch
-from nearvote.examples.engine import Engine, Found, Match, NearestQuery, Point, Schema, Sparse, Vector
+from nearvote.examples.engine import Engine, Found, Match, Point, Schema, Sparse, Vector
 from nearvote.examples.example import Example, point_id
+from nearvote.examples.nearest import nearest_examples
 from nearvote.examples.store import EmbeddedExample, Page, SearchQuery, StoredWindow, Vectors, VectorSpace
 from nearvote.text.surface import SparseVector, fingerprint
 from nearvote.voting.ballot import ClassSizes
 from nearvote.voting.metric import Slot
-from nearvote.voting.neighbor import Neighbor, View, nearest_first
+from nearvote.voting.neighbor import Neighbor, View
 
 STATE_COLLECTION = "nearvote_state"
 _EXAMPLES_PREFIX = "nearvote_examples_"
@@ -27,11 +28,8 @@ _STATE_SCHEMA = Schema(dense={}, tenant="tenant", keywords=("kind",))
 _DOCUMENT_NAMESPACE = uuid.UUID("0b1a3f86-5a5e-4a55-8d0e-1f6a3c1a9c02")
 _SPACE = ("space", "", "active")  # kind, tenant and name of the document that names the active collection
 
-_SEARCHED_FIELDS = ("example_id", "labels", "weight", "source", "fingerprint", "updated_us")
 _MAX_FACETS = 10_000
 _SCROLL_PAGE = 1_000
-# How much further than asked a search looks for more examples of equal nearness.
-_MOST_TIMES = 64
 _POINTS_A_WRITE = 64
 _VECTORS_PAGE = 256
 
@@ -55,24 +53,7 @@ class QdrantStore:
 
     async def search(self, queries: Sequence[SearchQuery], *, with_text: bool = False) -> list[list[Neighbor]]:
         """The examples nearest to each query, nearest first, each example once."""
-        results: list[list[Neighbor]] = [[] for _ in queries]
-        limits = [query.limit + 1 for query in queries]  # one more tells whether there is a tie at the end
-        pending = list(range(len(queries)))
-        while pending:
-            found = await self._engine.nearest(
-                self._collection, [self._nearest_query(queries[i], limits[i]) for i in pending]
-            )
-            again = []
-            for i, points in zip(pending, found, strict=True):
-                limit = queries[i].limit
-                neighbors = _neighbors(points, queries[i])
-                results[i] = neighbors[:limit]
-                crowded = len(neighbors) <= limit  # windows of few examples took the places of others
-                tied = not crowded and limits[i] < _MOST_TIMES * limit and _end_is_tied(neighbors, limit)
-                if len(points) == limits[i] and (crowded or tied):  # there are more: look further
-                    limits[i] *= 2
-                    again.append(i)
-            pending = again
+        results = await nearest_examples(self._engine, self._collection, queries)
         return await self._with_texts(results) if with_text else results
 
     async def get(self, tenant: str, task: str, ids: Sequence[str]) -> dict[str, Example]:
@@ -229,15 +210,6 @@ class QdrantStore:
         """Lets go of what the store holds."""
         await self._engine.close()
 
-    def _nearest_query(self, query: SearchQuery, limit: int) -> NearestQuery:
-        corpus: dict[str, str | int] = {"tenant": query.tenant, "task": query.task}
-        match = {**corpus, "labels": query.label} if query.label else corpus
-        if isinstance(query.vector, SparseVector):
-            vector = _sparse(query.vector)
-            return NearestQuery(vector, query.view.value, match, limit, _SEARCHED_FIELDS, corpus)
-        using = query.slot.value if query.slot else query.view.value
-        return NearestQuery(query.vector.tolist(), using, match, limit, _SEARCHED_FIELDS)
-
     async def _with_texts(self, results: list[list[Neighbor]]) -> list[list[Neighbor]]:
         # The text stands with an example's first window, whichever window was found.
         ids = list(dict.fromkeys(neighbor.example_id for neighbors in results for neighbor in neighbors))
@@ -339,28 +311,6 @@ def _example(point: Found) -> Example:
     )
 
 
-def _neighbors(points: Sequence[Found], query: SearchQuery) -> list[Neighbor]:
-    nearest: dict[str, Neighbor] = {}
-    for point in points:  # nearest first: an example's first point is its nearest window
-        payload = point.payload
-        nearest.setdefault(
-            payload["example_id"],
-            Neighbor(
-                example_id=payload["example_id"],
-                labels=tuple(payload["labels"]),
-                # Rounding puts the cosine of equal vectors a little above 1.
-                similarity=min(1.0, max(-1.0, point.score)) if query.view is View.MEANING else point.score,
-                example_weight=payload["weight"],
-                view=query.view,
-                window=query.window,
-                source=payload["source"],
-                fingerprint=payload["fingerprint"],
-                updated_us=payload["updated_us"],
-            ),
-        )
-    return nearest_first(list(nearest.values()))
-
-
 def _sparse(vector: SparseVector) -> Sparse:
     return Sparse(vector.indices.tolist(), vector.values.tolist())
 
@@ -385,8 +335,3 @@ def _stored_window(point: Found) -> StoredWindow:
 def _surface(stored: Sparse) -> SparseVector:
     order = np.argsort(stored.indices)  # engines keep no order
     return SparseVector(np.array(stored.indices, np.uint32)[order], np.array(stored.values, np.float32)[order])
-
-
-def _end_is_tied(neighbors: Sequence[Neighbor], limit: int) -> bool:
-    """Whether the last that was found is as near as the last that is kept, so that further ones may be, too."""
-    return neighbors[-1].similarity == neighbors[limit - 1].similarity

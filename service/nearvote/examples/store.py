@@ -38,12 +38,12 @@ class SearchQuery:
     Attributes:
         tenant: Whose examples.
         task: Of which task.
-        vector: The view's: (dimension,) float32 of length 1, or a sparse one.
+        vector: The view's: float32 of length 1, (dimension,) or one for each of the message's windows, (windows,
+            dimension), 1 or more; or a sparse one.
         limit: How many, 1 or more.
         label: Only examples with this label; all when empty.
         view: The view to search.
         slot: The slot of the learned metric to search instead of the plain vectors; meaning only.
-        window: Which of the message's windows asks; goes into the neighbours found.
     """
 
     tenant: str
@@ -53,7 +53,6 @@ class SearchQuery:
     label: str = ""
     view: View = View.MEANING
     slot: Slot | None = None
-    window: int = 0
 
 
 @dataclass(frozen=True, slots=True)
