@@ -91,7 +91,7 @@ class _Ask:
         vectors = windows if task.slot is None else self.in_metric(windows)
         yield SearchQuery(tenant, task.name, vectors, limit, slot=task.slot)
         if task.policy.asks_surface and len(surface):
-            yield SearchQuery(tenant, task.name, surface, limit, view=View.SURFACE)
+            yield SearchQuery(tenant, task.name, surface.sample(), limit, view=View.SURFACE)
 
 
 class Classifies(Protocol):

@@ -108,7 +108,7 @@ def neighbors_of(
     k, texts = policy.k, examples.texts
     crowds = seat_limit(k, policy.max_group_share) < k
     limit = k * OVERSAMPLING if crowds else k
-    surface = surface_vector(text)
+    surface = surface_vector(text).sample()
     frequency = np.bincount(texts.surface.indices, minlength=texts.surface.shape[1])
     size = len(examples)
 

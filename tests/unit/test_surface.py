@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from nearvote.text.fold import fold
-from nearvote.text.surface import BUCKETS, MAX_NGRAMS, SparseVector, fingerprint, surface_vector
+from nearvote.text.surface import BUCKETS, MAX_NGRAMS, MAX_SEARCHED, SparseVector, fingerprint, surface_vector
 
 
 def _buckets(text: str) -> set[int]:
@@ -260,3 +260,32 @@ def test_fingerprints_fit_into_64_bits() -> None:
     assert -(2**63) <= min(prints) < 0 < max(prints) < 2**63
     for bit in range(64):
         assert {print_ >> bit & 1 for print_ in prints} == {0, 1}
+
+
+def test_sample_of_a_long_text() -> None:
+    """Of a long text so many elements are searched for, heavy ones first; texts that share elements keep the same."""
+    rng = np.random.default_rng(7)
+    words = ["".join(rng.choice(list(string.ascii_lowercase), 6)) for _ in range(400)]
+    text = " ".join(words)
+    whole = surface_vector(text)
+    assert len(whole) > 2 * MAX_SEARCHED
+    sample = whole.sample()
+    assert len(sample) == MAX_SEARCHED
+    assert np.all(np.diff(sample.indices.astype(np.int64)) > 0)
+    assert (
+        dict(zip(sample.indices.tolist(), sample.values.tolist(), strict=True)).items()
+        <= dict(zip(whole.indices.tolist(), whole.values.tolist(), strict=True)).items()
+    )
+    often = surface_vector(f"{text} {' again' * 500}").sample()
+    repeated = np.isin(surface_vector("again").indices, often.indices).mean()
+    assert repeated > 2 * len(sample) / len(whole), "what stands often is more likely to stay"
+    other = surface_vector(" ".join(words[:300]))
+    shared = np.intersect1d(sample.indices, other.indices)
+    # But for the few that stand more often in the longer text, where fewer others compete they stay.
+    assert len(np.intersect1d(shared, other.sample().indices)) > 0.95 * len(shared)
+
+
+def test_a_short_text_is_searched_for_whole() -> None:
+    """Nothing is left out of a short text."""
+    vector = surface_vector("win money now")
+    assert vector.sample() is vector

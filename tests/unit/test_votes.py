@@ -19,7 +19,7 @@ from nearvote.learn.votes import (
     surface_candidates,
     surface_kernel,
 )
-from nearvote.text.surface import surface_vector
+from nearvote.text.surface import MAX_SEARCHED, surface_vector
 from nearvote.voting.ballot import count_votes
 from nearvote.voting.neighbor import View
 from nearvote.voting.policy import Policy, Rules
@@ -210,7 +210,8 @@ async def test_as_qdrant_edge_scores(open_desk: OpenDesk) -> None:
     stored = [window async for page in desk.store.windows("acme", "spam") for window in page]
     examples = corpus_of(stored, ("spam", "ham"))
     assert len(examples.texts.windows) > len(examples) == 64
-    asked = [" ".join(rng.choice(vocabulary, 5)) for _ in range(8)] + ["nothing like 12345", texts[0]]
+    asked = [" ".join(rng.choice(vocabulary, 5)) for _ in range(8)] + ["nothing like 12345", texts[0], texts[-1]]
+    assert len(surface_vector(texts[-1])) > MAX_SEARCHED
     embedded = await desk.embedder.embed(asked)
     judged = texts_of(list(embedded.windows), list(embedded.surfaces))
     surface = surface_candidates(judged, examples, 64, own=None)
@@ -218,7 +219,7 @@ async def test_as_qdrant_edge_scores(open_desk: OpenDesk) -> None:
     for i, (windows, grams) in enumerate(zip(embedded.windows, embedded.surfaces, strict=True)):
         by_view = await desk.store.search(
             [
-                SearchQuery("acme", "spam", grams, 64, view=View.SURFACE),
+                SearchQuery("acme", "spam", grams.sample(), 64, view=View.SURFACE),
                 SearchQuery("acme", "spam", windows[0], 64),
             ]
         )

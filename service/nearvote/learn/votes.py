@@ -4,6 +4,7 @@ Neighbours are found once for each metric; then any policy is counted in a momen
 equal to the path that a message takes.
 """
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from nearvote.learn.corpus import Corpus, Matrix, Places, Texts
+from nearvote.text.surface import MAX_SEARCHED, sampled
 from nearvote.voting.policy import Policy
 from nearvote.voting.seats import NEAR_DUPLICATE_BITS, OVERSAMPLING, seat_limit
 
@@ -65,12 +67,13 @@ def meaning_candidates(
 def surface_candidates(judged: Texts, corpus: Corpus, count: int, *, own: Places | None) -> Candidates:
     """The examples that share most n-grams, weighed by inverse document frequency; arguments as above.
 
-    As Qdrant does: a judged text's elements are weighed by ln(1 + (N - n + 0.5) / (n + 0.5)), the examples' are not.
+    As messages are searched: by a sample of many elements, and as Qdrant does: a judged text's elements are weighed by
+    ln(1 + (N - n + 0.5) / (n + 0.5)), the examples' are not.
     """
     size = len(corpus)
     frequency = np.bincount(corpus.texts.surface.indices, minlength=corpus.texts.surface.shape[1])
     rarity = np.log1p((size - frequency + 0.5) / (frequency + 0.5)).astype(np.float32)
-    weighed = judged.surface.copy()
+    weighed = _sampled(judged.surface)
     weighed.data = weighed.data * rarity[weighed.indices]
     by_ngram = sparse.csr_array(corpus.texts.surface.T)
 
@@ -80,6 +83,20 @@ def surface_candidates(judged: Texts, corpus: Corpus, count: int, *, own: Places
     found = _nearest(len(judged), size, count, own, similarities)
     # An example that shares nothing is not found at all.
     return Candidates(found.places, np.where(found.similarity > 0, found.similarity, -np.inf).astype(np.float32))
+
+
+def _sampled(surface: sparse.csr_array) -> sparse.csr_array:
+    """A copy that has only what is searched for, see `SparseVector.sample`."""
+    starts = surface.indptr
+    kept = [
+        start + sampled(surface.indices[start:end], surface.data[start:end])
+        if end - start > MAX_SEARCHED
+        else np.arange(start, end)
+        for start, end in itertools.pairwise(starts)
+    ]
+    places = np.concatenate(kept) if kept else np.empty(0, np.int64)
+    lengths = np.cumsum([0, *map(len, kept)])
+    return sparse.csr_array((surface.data[places], surface.indices[places], lengths), shape=surface.shape)
 
 
 def _nearest(judged: int, size: int, count: int, own: Places | None, similarities: Similarities) -> Candidates:

@@ -18,6 +18,9 @@ _SIZES = (3, 4)
 BUCKETS = 1 << 20
 # A mail has some thousand distinct n-grams. Of longer texts the most frequent ones stay.
 MAX_NGRAMS = 4096
+# So many of a message's elements are searched for. A search takes time by its elements times the examples that have
+# them: with all of a mail's it took 100 ms among 3,000 mails, with these 27 ms, and its votes were as good.
+MAX_SEARCHED = 512
 
 _SPACE = ord(" ")
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio: Fibonacci hashing (Knuth, TAOCP 3, 6.4)
@@ -37,6 +40,30 @@ class SparseVector:
 
     def __len__(self) -> int:
         return len(self.indices)
+
+    def sample(self) -> "SparseVector":
+        """What is searched for: itself, or `MAX_SEARCHED` of its elements, see `sampled`."""
+        if len(self) <= MAX_SEARCHED:
+            return self
+        kept = sampled(self.indices, self.values)
+        return SparseVector(self.indices[kept], self.values[kept])
+
+
+def sampled(indices: npt.NDArray[np.integer], values: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
+    """Places of `MAX_SEARCHED` elements, the heavier ones more likely; texts that share elements keep the same ones.
+
+    Priority sampling (Duffield, Lund and Thorup 2007): those of highest value / u, where u in (0, 1] is the hash of
+    the element's bucket. To keep just the heaviest would never look at a phrase that stands once in a long text.
+
+    Args:
+        indices: (n,) the elements' buckets, each once.
+        values: (n,) the elements.
+
+    Returns:
+        Places in the order given; all of them where there are not so many.
+    """
+    uniform = (_mixed(indices.astype(np.uint64)) >> np.uint64(11)).astype(np.float64) + 1
+    return np.sort(np.argsort(-values / uniform, kind="stable")[:MAX_SEARCHED])
 
 
 def surface_vector(text: str) -> SparseVector:
@@ -112,9 +139,14 @@ def fingerprint(vector: SparseVector) -> int:
     """
     if not len(vector):
         return 0
-    hashed = (vector.indices.astype(np.uint64) + np.uint64(1)) * _MULTIPLIER
-    hashed = (hashed ^ (hashed >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)  # splitmix64's finalizer
-    hashed ^= hashed >> np.uint64(32)
+    hashed = _mixed(vector.indices.astype(np.uint64))
     signs = ((hashed[:, np.newaxis] >> np.arange(64, dtype=np.uint64)) & np.uint64(1)).astype(np.float32) * 2 - 1
     bits = (vector.values @ signs) > 0
     return int.from_bytes(np.packbits(bits, bitorder="little").tobytes(), "little", signed=True)
+
+
+def _mixed(numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """Numbers whose bits are as good as random."""
+    hashed = (numbers + np.uint64(1)) * _MULTIPLIER
+    hashed = (hashed ^ (hashed >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)  # splitmix64's finalizer
+    return hashed ^ (hashed >> np.uint64(32))
