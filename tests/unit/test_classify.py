@@ -1,6 +1,7 @@
 """From messages to predictions."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 
@@ -11,10 +12,11 @@ from nearvote.classify import Classification, Options
 from nearvote.embedding.hashing_encoder import HashingEncoder
 from nearvote.errors import InvalidField, KOutOfRange, TaskNotFound, TextTooLong, TooManyTexts
 from nearvote.examples.example import Draft
+from nearvote.examples.store import SearchQuery
 from nearvote.limits import Limits
 from nearvote.tasks.fit import Fit
 from nearvote.tasks.task import Label, Task
-from nearvote.text.surface import fingerprint, surface_vector
+from nearvote.text.surface import MAX_SEARCHED, SparseVector, fingerprint, surface_vector
 from nearvote.voting.metric import LinearMetric, Slot
 from nearvote.voting.neighbor import Neighbor, View
 from nearvote.voting.policy import Action, Policy
@@ -171,6 +173,23 @@ async def test_long_example_votes_once(desk: Desk) -> None:
     prediction = await predict(desk, f"{FILLER} beyond")  # not the same text, or it would be asked alone
     found = [(neighbor.labels, neighbor.view) for neighbor in prediction.neighbors]
     assert found == [(("spam",), View.MEANING), (("spam",), View.SURFACE), (("ham",), View.MEANING)]
+
+
+async def test_long_message_is_searched_for_by_a_sample(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a long message's n-grams a sample is searched for."""
+    await fill(desk)
+    asked: list[SearchQuery] = []
+    search = desk.store.search
+
+    async def watched(queries: Sequence[SearchQuery], *, with_text: bool = False) -> list[list[Neighbor]]:
+        asked.extend(queries)
+        return await search(queries, with_text=with_text)
+
+    monkeypatch.setattr(desk.store, "search", watched)
+    await predict(desk, f"{FILLER} win money now")
+    vectors = [query.vector for query in asked if isinstance(query.vector, SparseVector)]
+    assert len(surface_vector(FILLER)) > MAX_SEARCHED
+    assert [len(vector) for vector in vectors] == [MAX_SEARCHED]
 
 
 async def test_k(desk: Desk) -> None:

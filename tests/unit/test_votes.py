@@ -210,8 +210,9 @@ async def test_as_qdrant_edge_scores(open_desk: OpenDesk) -> None:
     stored = [window async for page in desk.store.windows("acme", "spam") for window in page]
     examples = corpus_of(stored, ("spam", "ham"))
     assert len(examples.texts.windows) > len(examples) == 64
-    asked = [" ".join(rng.choice(vocabulary, 5)) for _ in range(8)] + ["nothing like 12345", texts[0], texts[-1]]
-    assert len(surface_vector(texts[-1])) > MAX_SEARCHED
+    asked = [" ".join(rng.choice(vocabulary, 5)) for _ in range(8)] + ["nothing like 12345", texts[0]]
+    asked.append(" ".join([texts[-1], *words(rng, 40)]))
+    assert len(surface_vector(asked[-1])) > MAX_SEARCHED
     embedded = await desk.embedder.embed(asked)
     judged = texts_of(list(embedded.windows), list(embedded.surfaces))
     surface = surface_candidates(judged, examples, 64, own=None)
@@ -220,7 +221,7 @@ async def test_as_qdrant_edge_scores(open_desk: OpenDesk) -> None:
         by_view = await desk.store.search(
             [
                 SearchQuery("acme", "spam", grams.sample(), 64, view=View.SURFACE),
-                SearchQuery("acme", "spam", windows[0], 64),
+                SearchQuery("acme", "spam", windows, 64),
             ]
         )
         for found, candidates in zip(by_view, (surface, meaning), strict=True):
