@@ -420,3 +420,15 @@ def test_prototypes_leave_newer_examples_to_the_vote() -> None:
     ]
     assert scores[0] < 0.1
     assert scores[1] > 0.9
+
+
+def test_what_is_out_of_scope_for_sure() -> None:
+    """The surer a message is out of scope by the label for it, the less it is in scope; an example of it not at all."""
+    rules = Rules(("a", "b", "none"), out_of_scope_label="none")
+    voters = [Neighbor("1", ("none",), 0.9, 3.0), Neighbor("2", ("a",), 0.9, 1.0)]
+    ballot = count_votes({View.MEANING: voters}, rules, ClassSizes())
+    without = count_votes({View.MEANING: voters}, Rules(("a", "b", "none")), ClassSizes())
+    assert ballot.in_scope_score == pytest.approx(without.in_scope_score * (1 - ballot.scores["none"]))
+    assert ballot.scores["none"] == pytest.approx(0.75)
+    assert settled_by(voters[0], rules).in_scope_score == 0
+    assert settled_by(voters[1], rules).in_scope_score == 1

@@ -42,6 +42,19 @@ def test_one_text_twice(other: str) -> None:
     assert (found.text, found.other_text) == ("Win money now", other)
 
 
+def test_duplicates_that_do_harm_come_first() -> None:
+    """Of duplicates those with different labels are told first."""
+    made = _clean()
+    vectors = np.eye(24, dtype=np.float32)[-2:]
+    made += [Made(text, ("a",), vectors[:1]) for text in ("Win money now", "win money now")]
+    made += [Made("Lunch now", ("a",), vectors[1:]), Made("lunch now", ("b",), vectors[1:])]
+    found = _found(made, kind=FindingKind.DUPLICATE)
+    assert [(one.text, one.labels == one.other_labels) for one in found] == [
+        ("Lunch now", False),
+        ("Win money now", True),
+    ]
+
+
 def test_near_copies_of_different_labels() -> None:
     """Texts that are nearly the same in words or in meaning conflict where they have no label in common."""
     rng = np.random.default_rng(1)

@@ -27,7 +27,7 @@ def _report(_done: float, _stage: str) -> None:
 def _fit(
     made: Sequence[Made], rules: Rules = RULES, goal: Goal | None = None, validation: Validation | None = None
 ) -> Learned:
-    return fit_corpus(corpus(made, rules.labels), rules, goal or Goal(), validation, _report)
+    return fit_corpus(corpus(made, rules.labels), rules, goal or Goal(), validation, _report, max_k=100)
 
 
 def _loud(made: Sequence[Made], rng: np.random.Generator, labels: Sequence[str], noise: float = 0.7) -> list[Made]:
@@ -284,7 +284,7 @@ def test_progress_grows() -> None:
             told.append((done, stage))
 
     made = easy(np.random.default_rng(18), dict.fromkeys(LABELS, 20))
-    fit_corpus(corpus(made, LABELS), RULES, Goal(), None, report)
+    fit_corpus(corpus(made, LABELS), RULES, Goal(), None, report, max_k=100)
     assert all(0 <= done <= 1 and stage for done, stage in told)
     assert told[-1][0] > 0.8
     assert {"choosing floors", "judging examples"} <= {stage for _, stage in told}
@@ -306,7 +306,7 @@ def test_it_stops_when_told(after: int) -> None:
     made = easy(np.random.default_rng(19), dict.fromkeys(LABELS, 20))
     before = threading.active_count()
     with pytest.raises(JobCancelledError):
-        fit_corpus(corpus(made, LABELS), RULES, Goal(), None, report)
+        fit_corpus(corpus(made, LABELS), RULES, Goal(), None, report, max_k=100)
     assert threading.active_count() <= before
     assert calls <= after + 20
 
@@ -314,4 +314,4 @@ def test_it_stops_when_told(after: int) -> None:
 def test_no_examples() -> None:
     """Of no examples nothing is learned, and that is said."""
     with pytest.raises(CannotFit):
-        fit_corpus(corpus_of([], LABELS), RULES, Goal(), None, _report)
+        fit_corpus(corpus_of([], LABELS), RULES, Goal(), None, _report, max_k=100)

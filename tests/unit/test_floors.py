@@ -128,6 +128,17 @@ def test_few_false_positives(value: float) -> None:
         assert {own.margin_floor for own in policy.labels.values()} == {0.0}
 
 
+def test_false_positives_that_are_to_be_expected() -> None:
+    """Where no benign text was given another label by chance, the probabilities say how many are to be expected."""
+    scores = np.array([[0.7, 0.0, 0.3]] * 100 + [[0.0, 0.0, 1.0]] * 100, np.float32)
+    has = scores == scores.max(axis=1, keepdims=True)
+    texts = Judged(scores, has, np.ones(200, np.float32), np.ones(200, np.float32))
+    given, _ = table(texts, with_floors(Policy(), BENIGN, Goal(FEW, 10.0), texts), BENIGN)
+    assert not given[:, 0].any(), "30 of these 100 will be false"
+    given, _ = table(texts, with_floors(Policy(), BENIGN, Goal(FEW, 400.0), texts), BENIGN)
+    assert given[:100, 0].all()
+
+
 def test_false_positives_without_a_benign_label() -> None:
     """Without a benign label those out of scope count; where there are none, the precision that comes to the same."""
     rules, texts = Rules(LABELS), judged(outside=100)

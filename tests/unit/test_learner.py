@@ -1,6 +1,7 @@
 """Fitting a task that serves, in a real store."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,6 +18,7 @@ from nearvote.errors import (
     InvalidExample,
     InvalidField,
     StoreUnavailable,
+    TaskChanged,
     TaskNotFound,
     TextTooLong,
     UnknownLabel,
@@ -44,14 +46,14 @@ ASKED = ["prize money soon", "lunch with the team", "team prize", "an unladen sw
 class Shop:
     """A desk with a learner, on a store that fails where it is told to."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, limits: Limits | None = None) -> None:
         self.desk = desk
         self.store = Failing(desk.store)
         self.tasks = TaskRegistry(self.store, Limits(), now_us=desk.clock.now_us, monotonic=desk.clock.monotonic)
         self.curator = Curator(desk.embedder, self.store, self.tasks, Limits(), desk.clock.now_us)
         self.classifier = Classifier(desk.embedder, self.store, self.tasks, Limits())
         self.jobs = Jobs(desk.clock.now_us)
-        self.learner = Learner(desk.embedder, self.store, self.tasks, Limits(), self.jobs)
+        self.learner = Learner(desk.embedder, self.store, self.tasks, limits or Limits(), self.jobs)
 
     async def fill(self, task: str = "spam", count: int = 30, seed: int = 0) -> None:
         """Adds examples, mostly told by their words."""
@@ -122,9 +124,9 @@ class Failing:
         await self._inner.put_document(kind, tenant, name, body)
 
 
-def _in_a_metric(*arguments: Any) -> Learned:
+def _in_a_metric(*arguments: Any, max_k: int) -> Learned:
     """Learns, and lets the metric serve whether it helps or not."""
-    learned = fit_corpus(*arguments)
+    learned = fit_corpus(*arguments, max_k=max_k)
     assert learned.metric is not None
     return Learned(learned.metric, True, learned.prototypes, learned.policy, learned.figures)  # noqa: FBT003
 
@@ -243,6 +245,105 @@ async def test_examples_added_while_a_fit_is_written(shop: Shop) -> None:
         assert len(found) == (await shop.tasks.class_sizes("acme", "spam")).total, "each example is in the slot"
         assert found[0].example_id == ids[0]
         assert found[0].similarity == pytest.approx(1.0, abs=1e-3)
+
+
+async def test_examples_added_after_the_last_page(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An example that comes when all vectors are written, and before the fit serves, is in its slot as well."""
+    await shop.fill()
+    project = shop.learner._project
+
+    async def then_add(*arguments: Any) -> None:
+        monkeypatch.setattr(shop.learner, "_project", project)
+        await project(*arguments)
+        await shop.curator.create("acme", [Draft("spam", "swallow flies high", ("ham",))])
+
+    monkeypatch.setattr(shop.learner, "_project", then_add)
+    assert (await shop.fit()).state is JobState.SUCCEEDED
+    (found,) = await shop.store.search(
+        [SearchQuery("acme", "spam", np.eye(256, dtype=np.float32)[0], 500, slot=Slot.A)]
+    )
+    assert len(found) == (await shop.tasks.class_sizes("acme", "spam")).total
+
+
+async def test_examples_added_during_a_fit_are_newer(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes while a fit learns is newer than the fit: its prototypes have not seen it."""
+    await shop.fill()
+    times = []
+
+    async def add_meanwhile(*_: Any) -> int:
+        shop.desk.clock.advance(1)
+        (saved,) = await shop.curator.create("acme", [Draft("spam", "swallow flies high", ("ham",))])
+        times.append(saved.example.updated_us)
+        return 1
+
+    monkeypatch.setattr(shop.learner, "_next_version", add_meanwhile)
+    assert (await shop.fit()).state is JobState.SUCCEEDED
+    fit = await shop.learner.fit("acme", "spam")
+    assert 0 < fit.created_us < times[0]
+
+
+async def test_what_was_gone_back_from_is_let_go(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fit that was gone back from is emptied by the next one, and nobody else gets its version."""
+    monkeypatch.setattr(module, "fit_corpus", lambda *_, **_limits: _unlearned)
+    await shop.fill(count=2)
+    await shop.fit()
+    versions = []
+    for _ in range(3):
+        await shop.fit()
+        versions.append((await shop.serving())[0])
+        await shop.learner.roll_back("acme", "spam")
+    assert versions == [2, 3, 4]
+    for gone in (2, 3):
+        with pytest.raises(FitNotFound):
+            await shop.tasks.fits.get("acme", "spam", gone)
+    assert (await shop.tasks.fits.get("acme", "spam", 1)).version == 1
+
+
+async def test_a_refused_switch_leaves_no_fit(shop: Shop) -> None:
+    """A fit that came too late, since the task was changed, is not kept."""
+    await shop.fill()
+    task = await shop.tasks.get("acme", "spam")
+
+    async def change() -> None:
+        await shop.tasks.update("acme", replace(task, policy=Policy(k=3)))
+
+    shop.store.before_projecting = change
+    job = await shop.fit()
+    assert (job.state, type(job.error)) == (JobState.FAILED, TaskChanged)
+    assert not await shop.tasks.fits.is_taken("acme", "spam", 1)
+
+
+async def test_a_fit_that_waits_is_cancelled_at_once(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fit that waits for another is cancelled, and examples are checked, without waiting for the other's end."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(*_: Any, **_limits: Any) -> Learned:
+        begun.set()
+        assert go_on.wait(20)
+        return _unlearned
+
+    monkeypatch.setattr(module, "fit_corpus", slow)
+    await shop.fill(count=3)
+    await shop.tasks.create("acme", Task("twin", (Label("spam"), Label("ham"))))
+    await shop.fill("twin", count=3)
+    first = await shop.learner.start_fit("acme", "spam", Goal())
+    assert await asyncio.to_thread(begun.wait, 20)
+    second = await shop.learner.start_fit("acme", "twin", Goal())
+    await shop.learner.check("acme", "spam")
+    assert (await shop.learner.cancel("acme", second.id)).state is JobState.CANCELLED
+    assert first.state is JobState.RUNNING
+    go_on.set()
+    assert (await shop.ended(first)).state is JobState.SUCCEEDED
+
+
+async def test_no_more_neighbours_than_the_service_takes(open_desk: OpenDesk) -> None:
+    """A fit chooses no k that the service would refuse."""
+    shop = Shop(await open_desk(), Limits(max_k=7))
+    await shop.fill()
+    assert (await shop.fit()).state is JobState.SUCCEEDED
+    assert (await shop.tasks.get("acme", "spam")).policy.k <= 7
+    await shop.jobs.close()
+    await shop.curator.settle()
 
 
 async def test_what_fails_leaves_what_served(shop: Shop) -> None:
@@ -364,7 +465,7 @@ async def test_an_example_deleted_meanwhile(shop: Shop) -> None:
 
 async def test_old_fits_are_let_go(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """The last five fits can be gone back to; older ones are not kept."""
-    monkeypatch.setattr(module, "fit_corpus", lambda *_: _unlearned)
+    monkeypatch.setattr(module, "fit_corpus", lambda *_, **_limits: _unlearned)
     await shop.fill(count=2)
     for _ in range(7):
         assert (await shop.fit()).state is JobState.SUCCEEDED

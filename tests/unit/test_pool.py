@@ -2,8 +2,10 @@
 
 import math
 
+import numpy as np
 import pytest
 
+from nearvote.learn.pooling import learn_pool
 from nearvote.voting.neighbor import Neighbor
 from nearvote.voting.pool import CERTAINTY_WEIGHTS, DOUBT, NEAREST, Opinions, Pool, Voter, in_scope_score
 
@@ -184,3 +186,19 @@ def test_nearness_is_that_of_the_nearest(similarities: list[float], expected: fl
 def test_nobody_knows_of_nothing() -> None:
     """Without opinions nothing says that the task is about the message."""
     assert in_scope_score({}, 3, []) == 0.0
+
+
+def test_neighbours_always_have_a_say() -> None:
+    """However little neighbours tell, and however much prototypes do, neighbours keep some weight."""
+    rng = np.random.default_rng(0)
+    truth = np.eye(2, dtype=np.float32)[rng.integers(0, 2, 400)]
+    noise = rng.random((2, 400, 1)).astype(np.float32)
+    opinions = {
+        Voter.MEANING: np.concatenate([noise[0], 1 - noise[0]], axis=1),
+        Voter.SURFACE: np.concatenate([noise[1], 1 - noise[1]], axis=1),
+        Voter.PLAIN_PROTOTYPES: 0.9 * truth + 0.05,
+    }
+    pool = learn_pool(opinions, truth, np.ones(400, np.float32), ("a", "b"), multi_label=False)
+    assert pool.weight(Voter.MEANING) >= 0.15
+    assert pool.weight(Voter.SURFACE) >= 0.05
+    assert pool.weight(Voter.PLAIN_PROTOTYPES) > 0.5

@@ -83,10 +83,16 @@ def fit(
     Floors are set for the best F1, or for the goal that is named.
     """
     goal = _goal(target_precision, target_recall, max_false_positives)
+    if roll_back + show + (goal != Goal() or validation is not None) > 1:
+        fail("--roll-back, --show, and a goal or --validation exclude one another", Exit.USAGE)
     with service(address) as client:
         if roll_back:
             version = client.roll_back_fit(task)
-            out.print(f"{task}: {f'fit {version} serves' if version else 'the plain metric serves'}", highlight=False)
+            if as_json:
+                print_json({"task": task, "version": version})
+            else:
+                serves = f"fit {version}" if version else "the plain metric"
+                out.print(f"{task}: {serves} serves", highlight=False)
             return
         if show:
             _show_fit(task, client.get_fit(task), as_json=as_json)
@@ -138,12 +144,16 @@ def evaluate(
     With --compare it ends with 1 when a figure is worse than in the earlier run.
     """
     goal = _goal(target_precision, target_recall, max_false_positives)
+    if not fitted and (goal != Goal() or validation is not None):
+        fail("a goal or --validation is for a fit, and --no-fit leaves it out", Exit.USAGE)
     with endings():
         drafts = _read(examples)
         expected = [
             Expected(draft.text, () if oos and draft.labels == (oos,) else draft.labels, draft.source)
             for draft in _read(messages, source_field=group or "source")
         ]
+        if group and not any(one.group for one in expected):
+            fail(f"no message has a field '{group}'", Exit.USAGE)
         held_out = _validation_messages(validation, oos) if validation else ()
         former = None
         if baseline:
@@ -152,15 +162,14 @@ def evaluate(
             except (OSError, ValueError, KeyError, TypeError, AttributeError, NearvoteError) as error:
                 fail(f"{baseline} is no report that --save has written: {error}", Exit.USAGE)
         outcomes, fit_made = asyncio.run(_evaluate(drafts, expected, oos, benign, goal if fitted else None, held_out))
-        if not group:
-            outcomes = [Outcome(one.text, one.truth, one.prediction) for one in outcomes]
-        outcomes = [Outcome(o.text, o.truth or oos, o.prediction, o.group) for o in outcomes]
+        outcomes = [Outcome(o.text, o.truth or oos, o.prediction, o.group if group else "") for o in outcomes]
         report = make_report(outcomes, out_of_scope=oos)
         _write(report, outcomes, oos, errors, save)
         comparison = compare(report, former) if former else None
         worse = comparison.worse(tolerance) if comparison else ()
         if as_json:
-            print_json({**report_to_json(report), "worse": list(worse)})
+            fitted_to = dict(fit_made.figures) if fit_made else None
+            print_json({**report_to_json(report), "worse": list(worse), "fit": fitted_to})
         else:
             if fit_made is not None:
                 _show_fit("", fit_made, as_json=False)
@@ -186,7 +195,8 @@ async def _evaluate(
         bars.setdefault(what, Bar(what))(done, total)
 
     with tempfile.TemporaryDirectory(prefix="nearvote-") as folder:
-        settings = read_settings({"data_dir": folder, "seeds": False, "qdrant_url": None})
+        # Whatever server the environment names, nothing is to be written to it.
+        settings = read_settings({"data_dir": folder, "seeds": False}).model_copy(update={"qdrant_url": None})
         async with parts_of(settings, lambda _done, _total: None) as parts:
             bench = Bench(parts.curator, parts.tasks, parts.learner, parts.classifier)
             task = task_of(_TASK, examples, benign=benign, out_of_scope=oos)

@@ -13,7 +13,7 @@ import typer
 from nearvote.cli.output import ADDRESS, Address, Bar, Exit, encodable, endings, err, fail, out, service, shortened
 from nearvote.embedding.batcher import Batcher
 from nearvote.embedding.embedder import Embedder
-from nearvote.embedding.encoder import Matrix, normalized
+from nearvote.embedding.encoder import Matrix
 from nearvote.errors import InvalidSetting
 from nearvote.examples.example import Example
 from nearvote.learn.drawing import FORMATS, draw
@@ -22,6 +22,7 @@ from nearvote.learn.picture import MapMessage, MapPanel, MapPicture, score_text
 from nearvote.settings import Settings, read_settings
 from nearvote.tasks.task import Task
 from nearvote.voting.prediction import Prediction
+from nearvote.voting.prototypes import mean_vector
 
 _MOST_MESSAGES = 20
 _CHUNK = 256  # texts that are embedded between two moves of the progress bar
@@ -201,7 +202,7 @@ async def _embed(settings: Settings, model: str, texts: list[str]) -> list[Matri
     try:
         for start in range(0, len(texts), _CHUNK):
             for windows in (await embedder.embed(texts[start : start + _CHUNK])).windows:
-                middle = normalized(np.mean(windows, axis=0, keepdims=True))[0] if len(windows) else None
+                middle = mean_vector(windows) if len(windows) else None
                 vectors.append(middle)
             bar(len(vectors), len(texts))
     finally:

@@ -91,8 +91,10 @@ class ExampleFile:
             raise InvalidExample("task is missing: name it in the file, or with --task", field="task")
         if isinstance(weight, bool) or not isinstance(weight, int | float):
             raise InvalidExample("weight is not a number", field="weight")
+        if self._source_field != "source" and isinstance(source, int | float):  # a year, say, or yes and no
+            source = json.dumps(source)
         if not isinstance(source, str):
-            raise InvalidExample("source is not a string", field="source")
+            raise InvalidExample(f"{self._source_field} is not a string", field=self._source_field)
         # JSON can spell half of a surrogate pair, which UTF-8 can't.
         try:
             number = float(weight)

@@ -48,7 +48,7 @@ class _Part:
 
     def read(self, points: Sequence[Found], query: SearchQuery) -> None:
         self.found = _neighbors(points, query, self.window)
-        self.unseen = self.found[-1].similarity if len(points) >= self.depth else -math.inf
+        self.unseen = _similarity(points[-1], query) if len(points) >= self.depth else -math.inf
         self.depth *= 2
         self.begun = True
 
@@ -100,8 +100,7 @@ def _neighbors(points: Sequence[Found], query: SearchQuery, window: int) -> list
             nearest[payload["example_id"]] = Neighbor(
                 example_id=payload["example_id"],
                 labels=tuple(payload["labels"]),
-                # Rounding puts the cosine of equal vectors a little above 1.
-                similarity=min(1.0, max(-1.0, point.score)) if query.view is View.MEANING else point.score,
+                similarity=_similarity(point, query),
                 example_weight=payload["weight"],
                 view=query.view,
                 window=window,
@@ -110,3 +109,8 @@ def _neighbors(points: Sequence[Found], query: SearchQuery, window: int) -> list
                 updated_us=payload["updated_us"],
             )
     return nearest_first(list(nearest.values()))
+
+
+def _similarity(point: Found, query: SearchQuery) -> float:
+    # Rounding puts the cosine of equal vectors a little above 1.
+    return min(1.0, max(-1.0, point.score)) if query.view is View.MEANING else point.score

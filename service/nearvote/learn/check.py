@@ -14,6 +14,7 @@ from nearvote.learn.votes import (
     meaning_kernel,
     seated,
     surface_candidates,
+    surface_cosines,
     surface_kernel,
 )
 from nearvote.voting.policy import Rules
@@ -71,32 +72,27 @@ def _duplicates(corpus: Corpus, labels: Sequence[str]) -> list[Finding]:
     by_text: defaultdict[str, list[int]] = defaultdict(list)
     for i, text in enumerate(corpus.raw):
         by_text[_same(text)].append(i)
-    return [
-        _pair(FindingKind.DUPLICATE, corpus, places[0], other, labels, 1.0)
-        for places in by_text.values()
-        for other in places[1:]
-    ]
+    pairs = [(places[0], other) for places in by_text.values() for other in places[1:]]
+    # Those whose labels differ first: the others do no harm.
+    pairs.sort(key=lambda pair: bool((corpus.has[pair[0]] == corpus.has[pair[1]]).all()))
+    return [_pair(FindingKind.DUPLICATE, corpus, *pair, labels, 1.0) for pair in pairs]
 
 
 def _conflicts(corpus: Corpus, labels: Sequence[str]) -> list[Finding]:
     own = np.arange(len(corpus))
     found: dict[tuple[int, int], float] = {}
+    meaning = meaning_candidates(corpus.texts, corpus, _PAIRS_OF, own=own, project=lambda vectors: vectors)
+    surface = surface_candidates(corpus.texts, corpus, _PAIRS_OF, own=own)
     views = (
-        (meaning_candidates(corpus.texts, corpus, _PAIRS_OF, own=own, project=lambda vectors: vectors), _SAME_MEANING),
-        (surface_candidates(corpus.texts, corpus, _PAIRS_OF, own=own), _SAME_SURFACE),
+        (meaning.places, meaning.similarity, _SAME_MEANING),
+        (surface.places, surface_cosines(corpus.texts, surface), _SAME_SURFACE),
     )
-    for candidates, least in views:
-        for place in range(candidates.places.shape[1]):
-            others = candidates.places[:, place]
-            disjoint = ~(corpus.has & corpus.has[others]).any(axis=1) & np.isfinite(candidates.similarity[:, place])
-            if least is _SAME_SURFACE:  # what was searched by is weighed by rarity, and no cosine
-                surface = corpus.texts.surface
-                similarity = np.asarray(surface.multiply(surface[others]).sum(axis=1)).ravel()
-            else:
-                similarity = candidates.similarity[:, place]
-            for i in np.flatnonzero(disjoint & (similarity >= least)):
-                pair = (min(int(i), int(others[i])), max(int(i), int(others[i])))
-                found[pair] = max(found.get(pair, 0.0), min(1.0, float(similarity[i])))
+    for places, similarity, least in views:
+        for i, place in zip(*np.nonzero(similarity >= least), strict=True):
+            other = int(places[i, place])
+            if not (corpus.has[i] & corpus.has[other]).any():
+                pair = (min(int(i), other), max(int(i), other))
+                found[pair] = max(found.get(pair, 0.0), min(1.0, float(similarity[i, place])))
     ranked = sorted(found.items(), key=lambda item: (-item[1], item[0]))
     same_text = {pair for pair, _ in ranked if _same(corpus.raw[pair[0]]) == _same(corpus.raw[pair[1]])}
     return [

@@ -64,7 +64,9 @@ class Learned:
     figures: dict[str, Any]
 
 
-def fit_corpus(corpus: Corpus, rules: Rules, goal: Goal, validation: Validation | None, report: Report) -> Learned:
+def fit_corpus(
+    corpus: Corpus, rules: Rules, goal: Goal, validation: Validation | None, report: Report, *, max_k: int
+) -> Learned:
     """Learns from a task's examples.
 
     Every choice is made on examples judged by those of other folds, in a metric and beside prototypes that were learned
@@ -76,6 +78,7 @@ def fit_corpus(corpus: Corpus, rules: Rules, goal: Goal, validation: Validation 
         goal: What floors and thresholds are set for.
         validation: Messages to choose pool and floors on instead of the examples.
         report: Told the progress, in [0, 1], and what is done; raises when the work is to stop.
+        max_k: Neighbours that may vote, at most.
 
     Raises:
         CannotFit: All examples have the same label, or too few share theirs with another one.
@@ -94,17 +97,18 @@ def fit_corpus(corpus: Corpus, rules: Rules, goal: Goal, validation: Validation 
     with threadpool_limits(1, user_api="blas"):  # two libraries' threads on the same cores stall one another
         report(0.0, "finding examples of one kind")
         folds = folds_of(corpus, fold_count(len(corpus)))
-        return _Fitting(corpus, rules, judged, folds, report).run(goal, validation)
+        return _Fitting(corpus, rules, judged, folds, report, max_k).run(goal, validation)
 
 
 class _Fitting:
-    def __init__(self, corpus: Corpus, rules: Rules, judged: Places, folds: Places, report: Report) -> None:
+    def __init__(self, corpus: Corpus, rules: Rules, judged: Places, folds: Places, report: Report, max_k: int) -> None:
         self._corpus = corpus
         self._rules = rules
         self._judged = judged
         self._folds = folds
         self._report = report
         self._multi = rules.multi_label
+        self._ks = [k for k in _KS if k <= max_k] or [max_k]
         self._targets = _targets(corpus.has, multi_label=self._multi)
         self._steps = 0
         self._stop = threading.Event()
@@ -183,7 +187,7 @@ class _Fitting:
 
     @property
     def _width(self) -> int:
-        return min(len(self._corpus), max(*_KS, self._rules.policy.k) * OVERSAMPLING)
+        return min(len(self._corpus), max(*self._ks, self._rules.policy.k) * OVERSAMPLING)
 
     def _models(self) -> list[Model]:
         """What is learned without each fold, and last what is learned of all examples."""
@@ -250,7 +254,7 @@ class _Fitting:
     def _kernel(self, meaning: Candidates, surface: Candidates, targets: Matrix) -> Policy:
         """Of each view's kernels the one whose votes alone give most to what is right, for the best k of both."""
         found = []
-        for k in _KS:
+        for k in self._ks:
             policy = replace(self._rules.policy, k=k, pool=None)
             by_view = []
             for candidates, kernels in (
@@ -310,6 +314,7 @@ class _Fitting:
             **final.opinions(texts),
             Voter.SURFACE_PROTOTYPES: final.surface_opinions(texts)[strength],
         }
+        pool = policy.pool or Pool({})
         inside = np.flatnonzero(validation.has.any(axis=1))
         if len(inside) >= _LEAST_JUDGED:
             pool = learn_pool(
@@ -319,9 +324,8 @@ class _Fitting:
                 self._rules.labels,
                 multi_label=self._multi,
             )
-            policy = replace(policy, pool=pool)
-        scores = pooled_scores(policy.pool or Pool({}), opinions, self._rules.labels, multi_label=self._multi)
-        return policy, opinions, scores, meaning
+        scores = pooled_scores(pool, opinions, self._rules.labels, multi_label=self._multi)
+        return replace(policy, pool=pool), opinions, scores, meaning
 
 
 def _plain(vectors: Matrix) -> Matrix:

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import sparse
 
 from nearvote.learn.corpus import Corpus, Matrix, Places
-from nearvote.learn.votes import surface_candidates
+from nearvote.learn.votes import surface_candidates, surface_cosines
 
 # More than so many judged examples make no choice surer.
 MOST_JUDGED = 4000
@@ -78,11 +78,7 @@ def _likest(corpus: Corpus) -> tuple[Matrix, Places]:
     telling.eliminate_zeros()
     reduced = replace(corpus, texts=replace(corpus.texts, surface=telling))
     found = surface_candidates(reduced.texts, reduced, _LOOKED_AT, own=np.arange(len(corpus)))
-    similarity = np.zeros(found.places.shape, np.float32)
-    for rank in range(found.places.shape[1]):
-        other = surface[found.places[:, rank]]
-        similarity[:, rank] = np.asarray(surface.multiply(other).sum(axis=1)).ravel()
-    return np.where(np.isfinite(found.similarity), similarity, 0).astype(np.float32), found.places
+    return surface_cosines(corpus.texts, found), found.places
 
 
 def sample_of(corpus: Corpus, *, seed: int = 0) -> Places:

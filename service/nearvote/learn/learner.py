@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
+import functools
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TypeVar
@@ -32,6 +33,7 @@ MAX_VALIDATION_MESSAGES = 20_000
 _CHUNK = 128
 # A fit can be gone back to from the ones after it; older ones are let go.
 _KEPT_FITS = 5
+_LOOK_UP_SECONDS = 0.1  # how often a fit that waits looks whether it is still wanted
 
 
 _T = TypeVar("_T")
@@ -56,13 +58,14 @@ class Learner:
         self._tasks = tasks
         self._limits = limits
         self._jobs = jobs
-        # One at a time: a fit takes all cores that messages leave it.
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="learn")
+        # One fit at a time, which takes all cores that messages leave it; examples can be checked meanwhile.
+        self._one_fit = asyncio.Lock()
+        self._threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="learn")
         self._switching: defaultdict[tuple[str, str], asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def close(self) -> None:
         """Waits for what is being learned to stop; fits are told to by the jobs' own end, which comes first."""
-        await asyncio.to_thread(self._thread.shutdown, cancel_futures=True)
+        await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
 
     async def start_fit(self, tenant: str, name: str, goal: Goal, validation: Sequence[ValidationMessage] = ()) -> Job:
         """Begins to fit a task. What served before serves until the fit is done, and stays when it fails.
@@ -151,10 +154,15 @@ class Learner:
         if not len(corpus):
             raise CannotFit(f"task '{name}' has no examples to learn from; add some first", field="task")
         validation = await self._validation(job, task, messages) if messages else None
-        job.report(0.1, "waiting for other fits")
-        learned = await self._aside(
-            fit_corpus, corpus, task.rules, goal, validation, lambda done, stage: job.report(0.1 + 0.8 * done, stage)
-        )
+        async with self._turn(job):
+            learned = await self._aside(
+                functools.partial(fit_corpus, max_k=self._limits.max_k),
+                corpus,
+                task.rules,
+                goal,
+                validation,
+                lambda done, stage: job.report(0.1 + 0.8 * done, stage),
+            )
         version = await self._next_version(tenant, task)
         fit = await asyncio.to_thread(
             as_stored,
@@ -182,7 +190,25 @@ class Learner:
             raise
         with contextlib.suppress(StoreUnavailable):  # the new one serves; the next fit tries again
             await self._tasks.fits.keep_last(tenant, name, fit, _KEPT_FITS)
+            # Those that were gone back from lead nowhere.
+            await self._tasks.fits.let_go(tenant, name, range(task.fit_version + 1, version))
         return fit
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, job: Job) -> AsyncIterator[None]:
+        """Waits for other fits, and for no longer than the job is wanted."""
+        while True:
+            job.report(0.1, "waiting for other fits")
+            try:
+                async with asyncio.timeout(_LOOK_UP_SECONDS):
+                    await self._one_fit.acquire()
+                break
+            except TimeoutError:
+                continue
+        try:
+            yield
+        finally:
+            self._one_fit.release()
 
     async def _switch(self, tenant: str, task: Task, metric: LinearMetric | None, policy: Policy, version: int) -> None:
         """Writes the examples' vectors in a metric to the slot that does not serve, then lets it serve."""
@@ -229,8 +255,8 @@ class Learner:
                     await self._store.project(slot, vectors)
 
     async def _aside(self, work: Callable[..., _T], *arguments: object) -> _T:
-        """Runs work in the thread that learns."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: work(*arguments))
+        """Runs work in a thread that learns."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: work(*arguments))
 
     async def _corpus(self, tenant: str, task: Task) -> Corpus:
         windows = [window async for page in self._store.windows(tenant, task.name) for window in page]
@@ -254,9 +280,6 @@ class Learner:
     async def _next_version(self, tenant: str, task: Task) -> int:
         """One more than any fit of the task that is kept, also of those that never came to serve."""
         version = task.fit_version + 1
-        while True:
-            try:
-                await self._tasks.fits.get(tenant, task.name, version)
-            except FitNotFound:
-                return version
+        while await self._tasks.fits.is_taken(tenant, task.name, version):
             version += 1
+        return version

@@ -85,6 +85,19 @@ def surface_candidates(judged: Texts, corpus: Corpus, count: int, *, own: Places
     return Candidates(found.places, np.where(found.similarity > 0, found.similarity, -np.inf).astype(np.float32))
 
 
+def surface_cosines(texts: Texts, candidates: Candidates) -> Matrix:
+    """Cosines of the texts' n-grams, unweighed, to those of their candidates among the same texts; 0 for none.
+
+    Returns:
+        (texts, candidates) float32, in [0, 1].
+    """
+    cosines = np.zeros(candidates.places.shape, np.float32)
+    for rank in range(candidates.places.shape[1]):
+        other = texts.surface[candidates.places[:, rank]]
+        cosines[:, rank] = np.asarray(texts.surface.multiply(other).sum(axis=1)).ravel()
+    return np.where(np.isfinite(candidates.similarity), cosines, 0).astype(np.float32)
+
+
 def _sampled(surface: sparse.csr_array) -> sparse.csr_array:
     """A copy that has only what is searched for, see `SparseVector.sample`."""
     starts = surface.indptr

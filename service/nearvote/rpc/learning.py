@@ -9,7 +9,8 @@ from nearvote.tasks.task import DEFAULT_TENANT
 from nearvote.v1 import learning_service_pb2 as pb
 from nearvote.v1.learning_service_pb2_grpc import LearningServiceServicer
 
-_FINDINGS_A_MESSAGE = 64
+# Half of what a gRPC client takes unless told otherwise; a pair of the longest texts fits into the rest.
+_BYTES_A_MESSAGE = 2 * 2**20
 
 
 class LearningServicer(LearningServiceServicer):
@@ -50,6 +51,11 @@ class LearningServicer(LearningServiceServicer):
     ) -> AsyncIterator[pb.CheckExamplesResponse]:
         """Finds what is doubtful about a task's examples."""
         findings = await self._learner.check(DEFAULT_TENANT, request.task)
-        for start in range(0, len(findings), _FINDINGS_A_MESSAGE):
-            part = findings[start : start + _FINDINGS_A_MESSAGE]
-            yield pb.CheckExamplesResponse(findings=map(wire.finding_to_wire, part))
+        response = pb.CheckExamplesResponse()
+        for finding in findings:
+            response.findings.append(wire.finding_to_wire(finding))
+            if response.ByteSize() > _BYTES_A_MESSAGE:
+                yield response
+                response = pb.CheckExamplesResponse()
+        if response.findings:
+            yield response

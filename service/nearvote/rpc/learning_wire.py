@@ -29,7 +29,7 @@ _KINDS = {
 }
 STATE_OF = {value: key for key, value in _STATES.items()}
 _KIND_OF = {value: key for key, value in _KINDS.items()}
-_NUMBERS = (
+_FIGURES = (
     "example_count",
     "judged_count",
     "accuracy",
@@ -69,14 +69,15 @@ def fit_to_wire(fit: Fit) -> learning_pb2.FitVersion:
         replaced_version=fit.replaced_version,
         create_time=time_to_wire(fit.created_us),
         policy=policy_to_wire(fit.policy),
-        figures=learning_pb2.FitFigures(**{name: fit.figures[name] for name in _NUMBERS if name in fit.figures}),
+        replaced_policy=policy_to_wire(fit.replaced_policy),
+        figures=learning_pb2.FitFigures(**{name: fit.figures[name] for name in _FIGURES if name in fit.figures}),
     )
 
 
 def fit_from_wire(message: learning_pb2.FitVersion) -> Fit:
     """A fit off the wire, without its arrays, which stay with the service."""
     figures = {
-        name: list(message.figures.notes) if name == "notes" else getattr(message.figures, name) for name in _NUMBERS
+        name: list(message.figures.notes) if name == "notes" else getattr(message.figures, name) for name in _FIGURES
     }
     return Fit(
         version=message.version,
@@ -85,7 +86,7 @@ def fit_from_wire(message: learning_pb2.FitVersion) -> Fit:
         prototypes=None,
         policy=policy_from_wire(message.policy),
         replaced_version=message.replaced_version,
-        replaced_policy=policy_from_wire(message.policy),
+        replaced_policy=policy_from_wire(message.replaced_policy),
         created_us=time_from_wire(message.create_time),
         figures=figures,
     )

@@ -30,9 +30,10 @@ class Fit:
         policy: The policy chosen with them.
         replaced_version: The fit that served before; 0 for none.
         replaced_policy: The policy that served before.
-        created_us: When it was made, in microseconds since 1970-01-01 UTC.
+        created_us: When its examples were read, in microseconds since 1970-01-01 UTC.
         unfitted_policy: The policy from before the first fit.
-        figures: What it reached on the examples, each judged by all others; by name.
+        figures: What it reached on the examples, each judged by those of other folds, or on
+            validation messages; by name.
     """
 
     version: int

@@ -70,6 +70,15 @@ class Fits:
                 await self.delete(tenant, task, range(version, version + 1))
             version = int(document.get("replaced_version", 0))
 
+    async def is_taken(self, tenant: str, task: str, version: int) -> bool:
+        """Whether a version stands for a fit, or did; no other fit is to have it."""
+        return await self._store.document(_FITS, tenant, _name(task, version)) is not None
+
+    async def let_go(self, tenant: str, task: str, versions: range) -> None:
+        """Empties fits. Their versions stay taken, so that nobody takes another fit for them."""
+        for version in versions:
+            await self._store.put_document(_FITS, tenant, _name(task, version), {"version": version})
+
     async def delete(self, tenant: str, task: str, versions: range) -> None:
         """Deletes fits, those there are."""
         for version in versions:

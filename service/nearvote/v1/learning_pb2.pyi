@@ -235,13 +235,14 @@ class FitVersion(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     POLICY_FIELD_NUMBER: _builtins.int
     FIGURES_FIELD_NUMBER: _builtins.int
+    REPLACED_POLICY_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """From 1, for each task."""
     replaced_version: _builtins.int
     """The version that it replaced; 0 for none."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was made."""
+        """When its examples were read; what was added or changed later goes before its prototypes."""
 
     @_builtins.property
     def policy(self) -> _task_pb2.Policy:
@@ -251,6 +252,10 @@ class FitVersion(_message.Message):
     def figures(self) -> Global___FitFigures:
         """What it reached."""
 
+    @_builtins.property
+    def replaced_policy(self) -> _task_pb2.Policy:
+        """The policy that it replaced."""
+
     def __init__(
         self,
         *,
@@ -259,10 +264,11 @@ class FitVersion(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         policy: _task_pb2.Policy | None = ...,
         figures: Global___FitFigures | None = ...,
+        replaced_policy: _task_pb2.Policy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "figures", b"figures", "policy", b"policy"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "figures", b"figures", "policy", b"policy", "replaced_policy", b"replaced_policy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "figures", b"figures", "policy", b"policy", "replaced_version", b"replaced_version", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "figures", b"figures", "policy", b"policy", "replaced_policy", b"replaced_policy", "replaced_version", b"replaced_version", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

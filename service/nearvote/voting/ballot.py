@@ -140,7 +140,7 @@ def settled_by(example: Neighbor, rules: Rules) -> Ballot:
     return Ballot(
         scores={**dict.fromkeys(sorted(having), 1.0), **dict.fromkeys(rest, 0.0)},
         neighbors=(replace(example, share=1.0),),
-        in_scope_score=1.0,
+        in_scope_score=0.0 if having == [rules.out_of_scope_label] else 1.0,
     )
 
 
