@@ -54,6 +54,9 @@ class Settings(BaseSettings):
     threads: int | None = Field(
         None, ge=1, description="The encoder's threads on a CPU; all usable cores when not set."
     )
+    embedding_cache_mib: int = Field(
+        64, ge=0, description="Memory for the vectors of texts that came before, in MiB; 0 switches it off."
+    )
     html: bool = Field(
         False,  # noqa: FBT003
         description="Read texts with HTML in them as a mail program shows them; else they are taken as written.",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from nearvote.classify import Classifier
 from nearvote.curate import Curator
 from nearvote.embedding.batcher import Batcher
+from nearvote.embedding.cache import ViewCache
 from nearvote.embedding.embedder import Embedder
 from nearvote.embedding.encoder import Encoder, EncoderSpec
 from nearvote.embedding.load import load_encoder
@@ -26,6 +27,8 @@ from nearvote.text.surface import SURFACE_VERSION
 
 if TYPE_CHECKING:
     from nearvote.examples.engine import Engine
+
+_MIB = 2**20
 
 Progress = Callable[[int, int], None]
 
@@ -70,13 +73,17 @@ async def parts_of(
         metrics.watch_queue(lambda: batcher.depth)
         store = await open_store(engine, _space(observed.spec, settings))
         embedder = Embedder(observed, batcher, html=settings.html)
+        cache = ViewCache(settings.embedding_cache_mib * _MIB, metrics.looked_up)
+        metrics.watch_cache(lambda: cache.used_bytes)
+        # Messages repeat. Examples come once, and would drive out of the cache what repeats.
+        remembering = Embedder(observed, batcher, html=settings.html, cache=cache)
         tasks = TaskRegistry(store, settings.limits)
         curator = Curator(embedder, store, tasks, settings.limits)
         stack.push_async_callback(curator.settle)
         if settings.seeds:
             folder = settings.seeds_dir or shipped_seeds()
             await load_seeds(folder, DEFAULT_TENANT, store, tasks, curator, seed_progress)
-        classifier = ObservedClassifier(Classifier(embedder, store, tasks, settings.limits), metrics)
+        classifier = ObservedClassifier(Classifier(remembering, store, tasks, settings.limits), metrics)
         jobs = Jobs()
         learner = Learner(embedder, store, tasks, settings.limits, jobs)
         stack.push_async_callback(learner.close)

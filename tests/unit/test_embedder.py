@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from nearvote.embedding.batcher import Batcher
+from nearvote.embedding.cache import ViewCache
 from nearvote.embedding.embedder import Embedder
 from nearvote.embedding.encoder import Matrix, Tokens
 from nearvote.embedding.hashing_encoder import HashingEncoder
@@ -125,4 +126,30 @@ async def test_n_grams_of_html(encoder: Noting, embedder: Embedder) -> None:
     (written,) = (await embedder.embed(["<p>win <b>now</b></p>"])).surfaces
     np.testing.assert_array_equal(surface_vector("win now").indices, shown.indices)
     np.testing.assert_array_equal(surface_vector("<p>win <b>now</b></p>").indices, written.indices)
+    await batcher.close()
+
+
+async def test_a_text_is_encoded_once(encoder: Noting, embedder: Embedder) -> None:
+    """A text that is there several times, but for what cleaning takes off, is encoded once."""
+    embedded = await embedder.embed(["win money", "lunch", "win  money", "win money"])
+    assert len(encoder.windows) == 2
+    np.testing.assert_array_equal(embedded.windows[0], embedded.windows[2])
+    np.testing.assert_array_equal(embedded.windows[0], embedded.windows[3])
+
+
+async def test_what_came_before_is_known(encoder: Noting) -> None:
+    """With a cache, a text that came before is not encoded again, and has the same views."""
+    batcher = Batcher(encoder)
+    cache = ViewCache(1_000_000)
+    embedder = Embedder(encoder, batcher, cache=cache)
+    long = " ".join(f"w{i}" for i in range(1000))
+    first = await embedder.embed(["win money", long, ""])
+    count = len(encoder.windows)
+    again = await embedder.embed(["lunch", "", long, "win money"])
+    assert len(encoder.windows) == count + 1
+    for one, other in ((0, 3), (1, 2), (2, 1)):
+        np.testing.assert_array_equal(first.windows[one], again.windows[other])
+        assert first.surfaces[one] is again.surfaces[other]
+    (kept,) = cache.get([cache.key("win money")]).values()
+    assert kept.windows.base is None, "a part of a batch would keep all of it in memory"
     await batcher.close()

@@ -2,10 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from nearvote.embedding.batcher import Batcher
+from nearvote.embedding.cache import ViewCache, Views
 from nearvote.embedding.encoder import Encoder, EncoderSpec, Matrix, Tokens
 from nearvote.text.clean import clean
 from nearvote.text.surface import SparseVector, surface_vector
@@ -16,6 +18,8 @@ _OVERLAP_SHARE = 8
 
 # Below this many characters, cleaning and tokenizing take less time than handing them to a thread.
 _INLINE_CHARACTERS = 4096
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +48,16 @@ class Embedder:
         encoder: Tokenizes.
         batcher: Encodes.
         html: Whether texts with HTML in them are read as a browser would show them.
+        cache: Knows what texts gave that came before; None for nothing.
     """
 
-    def __init__(self, encoder: Encoder, batcher: Batcher, *, html: bool = False) -> None:
+    def __init__(
+        self, encoder: Encoder, batcher: Batcher, *, html: bool = False, cache: ViewCache | None = None
+    ) -> None:
         self._encoder = encoder
         self._batcher = batcher
         self._html = html
+        self._cache = cache or ViewCache(0)
 
     @property
     def spec(self) -> EncoderSpec:
@@ -57,7 +65,7 @@ class Embedder:
         return self._encoder.spec
 
     async def embed(self, texts: Sequence[str]) -> EmbeddedTexts:
-        """Embeds texts of any length; nothing is cut off.
+        """Embeds texts of any length; nothing is cut off. A text that is there twice is embedded once.
 
         Args:
             texts: Any texts.
@@ -66,30 +74,53 @@ class Embedder:
             Their vectors, in the order given.
         """
         began = time.perf_counter()
-        cut, surfaces = await self._read_off_loop(texts)
+        characters = sum(map(len, texts))
+        keys, cleaned = await _run(self._clean, texts, characters)
+        known = self._cache.get(keys)
+        new = [key for key in cleaned if key not in known]
+        new_texts = [cleaned[key] for key in new]
+        windows, surfaces = await _run(self._read, new_texts, characters) if new else ([], [])
         clean_seconds = time.perf_counter() - began
-        encoded = await self._batcher.encode([window for windows in cut for window in windows])
-        by_text = []
+        encoded = await self._batcher.encode([window for own in windows for window in own])
         start = 0
-        for windows in cut:
-            by_text.append(encoded.vectors[start : start + len(windows)])
-            start += len(windows)
-        return EmbeddedTexts(by_text, surfaces, clean_seconds, encoded.queue_seconds, encoded.embed_seconds)
+        for key, own, surface in zip(new, windows, surfaces, strict=True):
+            # A copy: a part of the batch's array would keep all of it in memory.
+            known[key] = Views(encoded.vectors[start : start + len(own)].copy(), surface)
+            self._cache.put(key, known[key])
+            start += len(own)
+        return EmbeddedTexts(
+            [known[key].windows for key in keys],
+            [known[key].surface for key in keys],
+            clean_seconds,
+            encoded.queue_seconds,
+            encoded.embed_seconds,
+        )
 
     async def unreadable(self, texts: Sequence[str]) -> list[int]:
         """Which of the texts, by their place, have nothing to read. Embeds none of them."""
-        return [i for i, windows in enumerate((await self._read_off_loop(texts))[0]) if not windows]
+        keys, cleaned = await _run(self._clean, texts, sum(map(len, texts)))
+        tokens = dict(zip(cleaned, self._encoder.tokenize(list(cleaned.values())), strict=True))
+        return [i for i, key in enumerate(keys) if not len(tokens[key])]
 
-    async def _read_off_loop(self, texts: Sequence[str]) -> tuple[list[list[Tokens]], list[SparseVector]]:
-        if sum(map(len, texts)) > _INLINE_CHARACTERS:
-            return await asyncio.to_thread(self._read, texts)
-        return self._read(texts)
-
-    def _read(self, texts: Sequence[str]) -> tuple[list[list[Tokens]], list[SparseVector]]:
-        size = self._encoder.window_tokens
+    def _clean(self, texts: Sequence[str]) -> tuple[list[bytes], dict[bytes, str]]:
+        """Each text's key, and the cleaned texts by it."""
         cleaned = [clean(text, html=self._html) for text in texts]
-        windows = [
-            [tokens[start:end] for start, end in window_spans(len(tokens), size, size // _OVERLAP_SHARE)]
-            for tokens in self._encoder.tokenize(cleaned)
-        ]
-        return windows, [surface_vector(text) for text in cleaned]
+        keys = [self._cache.key(text) for text in cleaned]
+        return keys, dict(zip(keys, cleaned, strict=True))
+
+    def _read(self, cleaned: Sequence[str]) -> tuple[list[list[Tokens]], list[SparseVector]]:
+        return cut(self._encoder, cleaned), [surface_vector(text) for text in cleaned]
+
+
+def cut(encoder: Encoder, cleaned: Sequence[str]) -> list[list[Tokens]]:
+    """Texts as the windows that an encoder takes; none for a text with nothing to read."""
+    size = encoder.window_tokens
+    return [
+        [tokens[start:end] for start, end in window_spans(len(tokens), size, size // _OVERLAP_SHARE)]
+        for tokens in encoder.tokenize(cleaned)
+    ]
+
+
+async def _run(work: Callable[[Sequence[str]], _T], texts: Sequence[str], characters: int) -> _T:
+    """Does work on texts in a thread, where it would hold up others."""
+    return await asyncio.to_thread(work, texts) if characters > _INLINE_CHARACTERS else work(texts)

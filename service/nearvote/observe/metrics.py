@@ -82,6 +82,15 @@ class Metrics:
             buckets=_TOKENS,
             registry=registry,
         )
+        self._cache_hits = Counter(
+            "nearvote_embedding_cache_hits", "Texts whose vectors were known.", registry=registry
+        )
+        self._cache_misses = Counter(
+            "nearvote_embedding_cache_misses", "Texts whose vectors were not known.", registry=registry
+        )
+        self._cache_bytes = Gauge(
+            "nearvote_embedding_cache_bytes", "Memory that known vectors take.", registry=registry
+        )
         self._build = Info("nearvote_build", "What is running.", registry=registry)
         self._task_labels: set[tuple[str, str]] = set()
         self._counted: set[tuple[str, str]] = set()
@@ -97,6 +106,15 @@ class Metrics:
     def watch_queue(self, depth: Callable[[], int]) -> None:
         """Where to read how many windows wait."""
         self._queue_depth.set_function(depth)
+
+    def watch_cache(self, used_bytes: Callable[[], int]) -> None:
+        """Where to read how much memory known vectors take."""
+        self._cache_bytes.set_function(used_bytes)
+
+    def looked_up(self, hits: int, misses: int) -> None:
+        """Texts were looked up among those whose vectors are known."""
+        self._cache_hits.inc(hits)
+        self._cache_misses.inc(misses)
 
     def started(self, kind: str, service: str, method: str) -> None:
         """A call came in."""
