@@ -23,7 +23,7 @@ from nearvote.voting.neighbor import Neighbor, View
 from nearvote.voting.pool import Opinions
 from nearvote.voting.prediction import AbstentionReason, Prediction, abstain, decide
 from nearvote.voting.prototypes import Prototypes, mean_vector
-from nearvote.voting.seats import DEEP, OVERSAMPLING, is_crowded, seat_limit, take_seats
+from nearvote.voting.seats import DEEP, OVERSAMPLING, is_crowded, take_seats
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +86,10 @@ class _Ask:
     def queries(self, tenant: str, windows: Matrix, surface: SparseVector) -> Iterator[SearchQuery]:
         """The searches of each view that has a say, meaning first."""
         task = self.task
-        crowds = seat_limit(self.k, task.policy.max_group_share) < self.k
-        limit = self.k * OVERSAMPLING if crowds else self.k
         vectors = windows if task.slot is None else self.in_metric(windows)
-        yield SearchQuery(tenant, task.name, vectors, limit, slot=task.slot)
+        yield SearchQuery(tenant, task.name, vectors, self.k, slot=task.slot)
         if task.policy.asks_surface and len(surface):
-            yield SearchQuery(tenant, task.name, surface.sample(), limit, view=View.SURFACE)
+            yield SearchQuery(tenant, task.name, surface.sample(), self.k, view=View.SURFACE)
 
 
 class Classifies(Protocol):
@@ -217,25 +215,17 @@ class Classifier:
         self, tenant: str, texts: Sequence[str], tasks: Sequence[Task], options: Options
     ) -> list[dict[str, Neighbor]]:
         """For each task those of its examples that are one of the messages, word for word, by their text."""
-        found = []
-        for task in tasks:
-            ids = [example_id(tenant, task.name, text) for text in texts if _is_encodable(text)]
-            examples = await self._examples.get(tenant, task.name, ids)
-            found.append(
-                {
-                    example.text: Neighbor(
-                        example.id,
-                        example.labels,
-                        1.0,
-                        example.weight,
-                        source=example.source,
-                        text=example.text if options.with_texts else "",
-                    )
-                    for example in examples.values()
-                    if not set(task.label_names).isdisjoint(example.labels)
-                }
-            )
-        return found
+        readable = [text for text in texts if _is_encodable(text)]
+        ids = [[example_id(tenant, task.name, text) for text in readable] for task in tasks]
+        found = await self._examples.same(tenant, [id_ for own in ids for id_ in own], with_text=options.with_texts)
+        return [
+            {
+                text: found[id_]
+                for text, id_ in zip(readable, own, strict=True)
+                if id_ in found and not set(task.label_names).isdisjoint(found[id_].labels)
+            }
+            for task, own in zip(tasks, ids, strict=True)
+        ]
 
     async def _search(
         self, tenant: str, embedded: EmbeddedTexts, asks: Sequence[_Ask], options: Options
@@ -248,9 +238,11 @@ class Classifier:
             for ask in asks
             for query in ask.queries(tenant, windows, surface)
         ]
-        await self._find(searches, options)
-        # Where one campaign or source took all places, there may be others behind it.
-        await self._find([search.deeper() for search in searches if search.is_crowded], options)
+        crowded = searches
+        # Where one campaign or source would take more than its places, there may be others behind it.
+        for times in (1, OVERSAMPLING, DEEP):
+            await self._find([search.looking(times) for search in crowded], options)
+            crowded = [search for search in crowded if search.is_crowded]
         rest = iter(searches)
         return [
             [self._voters(rest, ask, surface) if len(windows) else None for ask in asks]
@@ -286,9 +278,9 @@ class _Search:
     def voters(self) -> list[Neighbor]:
         return take_seats(self.found, self.ask.k, self.ask.task.policy.max_group_share)
 
-    def deeper(self) -> "_Search":
-        """Itself, to be done again with more candidates."""
-        self.query = replace(self.query, limit=self.ask.k * DEEP)
+    def looking(self, times: int) -> "_Search":
+        """Itself, to look at so many times as many candidates as may vote."""
+        self.query = replace(self.query, limit=self.ask.k * times)
         return self
 
 

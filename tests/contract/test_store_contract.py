@@ -303,7 +303,7 @@ async def test_engines_agree(engines: tuple[Engine, Engine], chance: Chance) -> 
             scores.append([point.score for by_query in found for point in by_query])
             answers.append(
                 (
-                    [[replace(point, score=0.0) for point in by_query] for by_query in found],
+                    [[point.payload for point in by_query] for by_query in found],
                     {point.id: point for point in await engine.retrieve("c", some, None)},
                     {point.id: point for point in await engine.retrieve("c", some, ("labels",))},
                     await engine.scroll("c", asked, 4, None),

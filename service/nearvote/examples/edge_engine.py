@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar
 import qdrant_edge as edge
 
 from nearvote.errors import InvalidSetting, StoreLocked, StoreUnavailable
-from nearvote.examples.engine import Found, Match, NearestQuery, Payload, Point, Schema, Sparse, Vector
+from nearvote.examples.engine import Found, Hit, Match, NearestQuery, Payload, Point, Schema, Sparse, Vector
 
 _T = TypeVar("_T")
 
@@ -126,10 +126,10 @@ class EdgeEngine:
         """Deletes all points that match."""
         _call(self._shards[collection].update, edge.UpdateOperation.delete_points_by_filter(_filter(match)))
 
-    async def nearest(self, collection: str, queries: Sequence[NearestQuery]) -> list[list[Found]]:
+    async def nearest(self, collection: str, queries: Sequence[NearestQuery]) -> list[list[Hit]]:
         """The points nearest to each query."""
         shard = self._shards[collection]
-        found: list[list[Found]] = []
+        found: list[list[Hit]] = []
         for start in range(0, len(queries), _QUERY_PART):
             if start:
                 await asyncio.sleep(0)
@@ -146,7 +146,7 @@ class EdgeEngine:
                 ]
             )
             found += [
-                [Found(str(point.id), point.payload or {}, point.score) for point in points]
+                [Hit(point.payload or {}, point.score) for point in points]
                 for points in _call(shard.query_batch, request)
             ]
         return found

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 Payload = dict[str, Any]
 Match = Mapping[str, str | int]  # payload fields and the values they must have; a list matches when it has the value
@@ -30,12 +30,21 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A point that was found, its payload and vectors cut to those asked for; a score only from a search."""
+    """A point that was found, its payload and vectors cut to those asked for."""
 
     id: str
     payload: Payload
-    score: float = 0.0
     vectors: Mapping[str, Vector] = field(default_factory=dict)
+
+
+class Hit(NamedTuple):
+    """A point that a search has found: its payload, cut to what was asked for, and its score.
+
+    A tuple, and without the point's id, since every message makes dozens of them.
+    """
+
+    payload: Payload
+    score: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +114,7 @@ class Engine(Protocol):
         """Deletes all points that match."""
         ...
 
-    async def nearest(self, collection: str, queries: Sequence[NearestQuery]) -> list[list[Found]]:
+    async def nearest(self, collection: str, queries: Sequence[NearestQuery]) -> list[list[Hit]]:
         """The points nearest to each query, nearest first."""
         ...
 

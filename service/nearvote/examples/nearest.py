@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from nearvote.examples.engine import Engine, Found, Match, NearestQuery, Sparse, Vector
+from nearvote.examples.engine import Engine, Hit, Match, NearestQuery, Sparse, Vector
 from nearvote.examples.store import SearchQuery
 from nearvote.text.surface import SparseVector
 from nearvote.voting.neighbor import Neighbor, View, merge_windows, nearest_first
@@ -46,7 +46,7 @@ class _Part:
     unseen: float = math.inf  # no example that is still unseen is nearer than this
     begun: bool = False
 
-    def read(self, points: Sequence[Found], query: SearchQuery) -> None:
+    def read(self, points: Sequence[Hit], query: SearchQuery) -> None:
         self.found = _neighbors(points, query, self.window)
         self.unseen = _similarity(points[-1], query) if len(points) >= self.depth else -math.inf
         self.depth *= 2
@@ -92,7 +92,7 @@ class _Search:
         ]
 
 
-def _neighbors(points: Sequence[Found], query: SearchQuery, window: int) -> list[Neighbor]:
+def _neighbors(points: Sequence[Hit], query: SearchQuery, window: int) -> list[Neighbor]:
     nearest: dict[str, Neighbor] = {}
     for point in points:  # nearest first: an example's first point is its nearest window
         payload = point.payload
@@ -111,6 +111,6 @@ def _neighbors(points: Sequence[Found], query: SearchQuery, window: int) -> list
     return nearest_first(list(nearest.values()))
 
 
-def _similarity(point: Found, query: SearchQuery) -> float:
+def _similarity(point: Hit, query: SearchQuery) -> float:
     # Rounding puts the cosine of equal vectors a little above 1.
     return min(1.0, max(-1.0, point.score)) if query.view is View.MEANING else point.score

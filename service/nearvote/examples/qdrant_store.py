@@ -64,6 +64,24 @@ class QdrantStore:
         examples = (_example(point) for point in found if point.payload.get("window") == 0)
         return {example.id: example for example in examples if (example.tenant, example.task) == (tenant, task)}
 
+    async def same(self, tenant: str, ids: Sequence[str], *, with_text: bool = False) -> dict[str, Neighbor]:
+        """The examples of these ids, of whatever task, by id, as neighbours of a message of the same text."""
+        if not ids:
+            return {}
+        fields = ("tenant", "window", "labels", "weight", "source", *(("text",) if with_text else ()))
+        return {
+            point.id: Neighbor(
+                point.id,
+                tuple(point.payload["labels"]),
+                1.0,
+                point.payload["weight"],
+                source=point.payload["source"],
+                text=point.payload.get("text", ""),
+            )
+            for point in await self._engine.retrieve(self._collection, list(dict.fromkeys(ids)), fields)
+            if (point.payload["tenant"], point.payload["window"]) == (tenant, 0)
+        }
+
     async def list_page(
         self, tenant: str, task: str, *, label: str = "", source: str = "", limit: int = 100, from_id: str | None = None
     ) -> Page:

@@ -9,7 +9,7 @@ from qdrant_client.common.client_exceptions import QdrantException
 from qdrant_client.http.exceptions import ApiException
 
 from nearvote.errors import StoreUnavailable
-from nearvote.examples.engine import Found, Match, NearestQuery, Payload, Point, Schema, Sparse, Vector
+from nearvote.examples.engine import Found, Hit, Match, NearestQuery, Payload, Point, Schema, Sparse, Vector
 
 _T = TypeVar("_T")
 
@@ -92,7 +92,7 @@ class ServerEngine:
         """Deletes all points that match."""
         await _answer(self._client.delete(collection, models.FilterSelector(filter=_filter(match)), wait=True))
 
-    async def nearest(self, collection: str, queries: Sequence[NearestQuery]) -> list[list[Found]]:
+    async def nearest(self, collection: str, queries: Sequence[NearestQuery]) -> list[list[Hit]]:
         """The points nearest to each query."""
         if not queries:
             return []
@@ -108,10 +108,7 @@ class ServerEngine:
             for query in queries
         ]
         responses = await _answer(self._client.query_batch_points(collection, requests))
-        return [
-            [Found(str(point.id), point.payload or {}, point.score) for point in response.points]
-            for response in responses
-        ]
+        return [[Hit(point.payload or {}, point.score) for point in response.points] for response in responses]
 
     async def retrieve(self, collection: str, ids: Sequence[str], fields: tuple[str, ...] | None) -> list[Found]:
         """The points of these ids."""

@@ -120,6 +120,10 @@ class ExampleReader(Protocol):
         """The examples of these ids, by id; those that the task does not have are left out."""
         ...
 
+    async def same(self, tenant: str, ids: Sequence[str], *, with_text: bool = False) -> dict[str, Neighbor]:
+        """The examples of these ids, of whatever task, by id, as neighbours of a message of the same text."""
+        ...
+
     async def list_page(
         self, tenant: str, task: str, *, label: str = "", source: str = "", limit: int = 100, from_id: str | None = None
     ) -> Page:

@@ -101,10 +101,11 @@ def count_votes(
     if pool:
         scores = pool.scores(opinions, rules.labels, multi_label=rules.multi_label)
     else:
-        scores = {
-            label: min(1.0, sum(weights[voter] * opinion[label] for voter, opinion in opinions.items()))
-            for label in rules.labels
-        }
+        scores = dict.fromkeys(rules.labels, 0.0)
+        for voter, opinion in opinions.items():
+            weight = weights[voter]
+            for label, score in opinion.items():
+                scores[label] = min(1.0, scores[label] + weight * score)  # rounding may carry a sum above 1
     counted = [
         replace(voter, share=weights[_VOTER_OF[view]] * share)
         for view, own in voters.items()

@@ -69,11 +69,14 @@ class Pool:
             Probability of each label; in a single-label task they sum to 1.
         """
         logits = {label: self.bias.get(label, 0.0) for label in labels}
+        doubt = DOUBT / (2 if multi_label else len(labels))
         for voter, opinion in opinions.items():
             weight = self.weight(voter)
-            if weight:
-                for label in labels:
-                    logits[label] += weight * _logit(opinion.get(label, 0.0), len(labels), multi_label=multi_label)
+            if not weight:
+                continue
+            for label in labels:
+                score = (1 - DOUBT) * opinion.get(label, 0.0) + doubt
+                logits[label] += weight * math.log(score / (1 - score) if multi_label else score)
         if multi_label:
             return {label: 0.5 * (1 + math.tanh(logit / 2)) for label, logit in logits.items()}  # does not overflow
         highest = max(logits.values())
@@ -102,18 +105,12 @@ def in_scope_score(opinions: Opinions, label_count: int, nearest: Sequence[Neigh
         return 0.0
     mean: dict[str, float] = {}
     for voter, opinion in opinions.items():
+        weight = CERTAINTY_WEIGHTS[voter]
         for label, score in opinion.items():
-            mean[label] = mean.get(label, 0.0) + CERTAINTY_WEIGHTS[voter] * score
+            mean[label] = mean.get(label, 0.0) + weight * score
     total = sum(mean.values())
     entropy = -sum(part / total * math.log(part / total) for part in mean.values() if part > 0) if total else math.inf
     certainty = 1 - entropy / math.log(label_count) if label_count > 1 else 1.0
     similarities = [neighbor.similarity for neighbor in nearest[:NEAREST]]
     nearness = sum(similarities) / len(similarities) if similarities else 0.0
     return (min(1.0, max(0.0, certainty)) + min(1.0, max(0.0, nearness))) / 2
-
-
-def _logit(score: float, label_count: int, *, multi_label: bool) -> float:
-    if multi_label:
-        score = (1 - DOUBT) * score + DOUBT / 2
-        return math.log(score / (1 - score))
-    return math.log((1 - DOUBT) * score + DOUBT / label_count)

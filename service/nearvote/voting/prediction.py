@@ -153,13 +153,13 @@ def abstain(task: str, rules: Rules, reason: AbstentionReason, ballot: Ballot | 
 
 def _one(rules: Rules, ballot: Ballot) -> tuple[tuple[str, ...], float, str, bool]:
     scores, policy = ballot.scores, rules.policy
-    thresholds = {label: own.score_threshold for label, own in policy.labels.items()}
+    thresholds = {label: own.score_threshold for label, own in policy.labels.items() if own.score_threshold is not None}
 
     def in_thresholds(label: str) -> float:
-        threshold = thresholds.get(label)
-        return scores[label] / max(1 / len(scores) if threshold is None else threshold, _TINY)
+        return scores[label] / max(thresholds.get(label, 1 / len(scores)), _TINY)
 
-    best = max(scores, key=in_thresholds)  # of equal ones the first, which has the nearer voters
+    # Of equal ones the first, which has the nearer voters.
+    best = max(scores, key=in_thresholds if thresholds else scores.__getitem__)
     second = max((score for label, score in scores.items() if label != best), default=0.0)
     margin = abs(scores[best] - second)
     threshold = thresholds.get(best)

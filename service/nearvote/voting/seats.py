@@ -1,6 +1,10 @@
 """Who may vote: the nearest, but not all of one source or of one campaign."""
 
+from collections import Counter
 from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
 
 from nearvote.voting.neighbor import Neighbor
 
@@ -8,7 +12,7 @@ from nearvote.voting.neighbor import Neighbor
 # texts in 26, give or take 4.
 NEAR_DUPLICATE_BITS = 10
 
-# So many times k neighbours are looked at, so that there are others to take the seats that a crowd is refused; and so
+# So many times k neighbours are looked at when a crowd is refused seats, so that there are others to take them; and so
 # many when they are not enough.
 OVERSAMPLING = 2
 DEEP = 16
@@ -43,20 +47,32 @@ def take_seats(neighbors: Sequence[Neighbor], k: int, max_group_share: float) ->
 
 def _seated(neighbors: Sequence[Neighbor], k: int, limit: int) -> tuple[list[int], list[int]]:
     """Who takes a seat, and who is refused one, by their places."""
+    alike = _alike(neighbors)
+    sources = Counter(neighbor.source for neighbor in neighbors if neighbor.source)
+    if max(int(alike.sum(axis=1).max(initial=0)), *sources.values(), 0) <= limit:  # nearly always
+        return list(range(min(k, len(neighbors)))), []
     seated: list[int] = []
     refused: list[int] = []
     by_source: dict[str, int] = {}
     for i, neighbor in enumerate(neighbors):
         if len(seated) == k:
             break
-        alike = sum(is_near_duplicate(neighbors[j].fingerprint, neighbor.fingerprint) for j in seated)
         of_source = by_source.get(neighbor.source, 0) if neighbor.source else 0
-        if max(alike, of_source) >= limit:
+        # As long as fewer sit than one group may be, none is too many.
+        if len(seated) >= limit and max(of_source, int(alike[i, seated].sum())) >= limit:
             refused.append(i)
             continue
         seated.append(i)
         by_source[neighbor.source] = of_source + 1
     return seated, refused
+
+
+def _alike(neighbors: Sequence[Neighbor]) -> npt.NDArray[np.bool_]:
+    """Which neighbours are nearly the same text. (neighbors, neighbors)."""
+    prints = np.array([neighbor.fingerprint for neighbor in neighbors], np.int64)
+    differing = np.bitwise_count((prints[:, np.newaxis] ^ prints).view(np.uint64))
+    printed = prints != 0
+    return np.asarray((differing <= NEAR_DUPLICATE_BITS) & printed & printed[:, np.newaxis], np.bool_)
 
 
 def is_crowded(neighbors: Sequence[Neighbor], k: int, max_group_share: float) -> bool:
