@@ -73,6 +73,17 @@ async def load_seeds(
     return len(examples)
 
 
+def seed_examples(folder: Path) -> list[Draft]:
+    """The examples of a folder of seeds.
+
+    Raises:
+        InvalidSetting: The folder's files can't be read.
+        NearvoteError: An example in them can't be right.
+    """
+    files = [(task.name, folder / f"{task.name}.jsonl") for task in _read_tasks(folder)]
+    return [draft for name, path in files if path.is_file() for _, draft in _read_examples(path, name)]
+
+
 def _read_tasks(folder: Path) -> list[Task]:
     path = folder / "tasks.json"
     try:

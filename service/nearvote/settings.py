@@ -57,6 +57,11 @@ class Settings(BaseSettings):
     embedding_cache_mib: int = Field(
         64, ge=0, description="Memory for the vectors of texts that came before, in MiB; 0 switches it off."
     )
+    precision: Literal["fp32", "int8"] = Field(
+        "fp32",
+        description="Precision of the encoder's weights on a CPU. int8 is faster, and used only where 98.5 % of the "
+        "examples keep their label.",
+    )
     html: bool = Field(
         False,  # noqa: FBT003
         description="Read texts with HTML in them as a mail program shows them; else they are taken as written.",

@@ -12,14 +12,15 @@ from nearvote.embedding.cache import ViewCache
 from nearvote.embedding.embedder import Embedder
 from nearvote.embedding.encoder import Encoder, EncoderSpec
 from nearvote.embedding.load import load_encoder
+from nearvote.embedding.onnx_quantize import Labelled
 from nearvote.examples.edge_engine import EdgeEngine
-from nearvote.examples.qdrant_store import QdrantStore, open_store
+from nearvote.examples.qdrant_store import QdrantStore, open_store, stored_examples
 from nearvote.examples.store import VectorSpace
 from nearvote.learn.jobs import Jobs
 from nearvote.learn.learner import Learner
 from nearvote.observe.metrics import Metrics, ObservedClassifier, ObservedEncoder
 from nearvote.reindex import Reindexed, reindex
-from nearvote.seeding import load_seeds, shipped_seeds
+from nearvote.seeding import load_seeds, seed_examples, shipped_seeds
 from nearvote.settings import Settings
 from nearvote.tasks.registry import TaskRegistry
 from nearvote.tasks.task import DEFAULT_TENANT
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from nearvote.examples.engine import Engine
 
 _MIB = 2**20
+_COMPARED = 3_000  # examples that two precisions of an encoder are compared by, at most
 
 Progress = Callable[[int, int], None]
 
@@ -66,7 +68,7 @@ async def parts_of(
         engine = open_engine(settings)  # first: a folder in use is known at once, a model takes longer to load
         stack.push_async_callback(engine.close)
         metrics = Metrics()
-        bare = encoder or _encoder(settings)
+        bare = encoder or await _encoder(settings, engine)
         observed = ObservedEncoder(bare, metrics)
         batcher = Batcher(observed)
         stack.push_async_callback(batcher.close)
@@ -96,7 +98,7 @@ async def reindex_with(settings: Settings, progress: Progress) -> Reindexed:
     async with contextlib.AsyncExitStack() as stack:
         engine = open_engine(settings)
         stack.push_async_callback(engine.close)
-        encoder = _encoder(settings)
+        encoder = await _encoder(settings, engine)
         batcher = Batcher(encoder)
         stack.push_async_callback(batcher.close)
         embedder = Embedder(encoder, batcher, html=settings.html)
@@ -123,8 +125,21 @@ def open_engine(settings: Settings) -> "Engine":
     )
 
 
-def _encoder(settings: Settings) -> Encoder:
-    return load_encoder(settings.model, settings.model_revision, settings.device, settings.cache_dir, settings.threads)
+async def _encoder(settings: Settings, engine: "Engine") -> Encoder:
+    examples: list[Labelled] = []
+    if settings.precision == "int8":
+        stored = await stored_examples(engine, _COMPARED)
+        known = stored or seed_examples(settings.seeds_dir or shipped_seeds())
+        examples = [Labelled(example.task, example.labels[0], example.text) for example in known]
+    return load_encoder(
+        settings.model,
+        settings.model_revision,
+        settings.device,
+        settings.cache_dir,
+        settings.threads,
+        settings.precision,
+        examples,
+    )
 
 
 def _space(spec: EncoderSpec, settings: Settings) -> VectorSpace:

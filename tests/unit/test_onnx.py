@@ -3,7 +3,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +11,12 @@ import pytest
 from sentence_transformers import SentenceTransformer
 
 from nearvote.embedding import load, onnx_export
-from nearvote.embedding.encoder import Encoder, Matrix
+from nearvote.embedding.encoder import Encoder, Matrix, Tokens
+from nearvote.embedding.hashing_encoder import HashingEncoder
 from nearvote.embedding.load import load_encoder
 from nearvote.embedding.models import DEFAULT_MODEL, ModelFiles, find_model
 from nearvote.embedding.onnx_encoder import OnnxEncoder
+from nearvote.embedding.onnx_quantize import Agreement, Labelled, compare
 from nearvote.errors import ExportMismatch
 
 _TEXTS = [
@@ -224,3 +226,58 @@ def test_hashing_needs_no_model(tmp_path: Path) -> None:
     """The encoder without a model is loaded by its name and leaves no files."""
     assert load_encoder("hashing", None, "auto", tmp_path, None).spec.model == "hashing"
     assert list(tmp_path.iterdir()) == []
+
+
+def _labelled(rng: np.random.Generator) -> list[Labelled]:
+    words = {"spam": ["win money now", "free prize", "cheap pills"], "ham": ["see you at lunch", "the meeting moved"]}
+    return [
+        Labelled("t", label, f"{rng.choice(phrases)} {rng.choice(_TEXTS[:4])} {i}")
+        for i in range(30)
+        for label, phrases in words.items()
+    ]
+
+
+def test_int8_where_labels_stay(encoder: Encoder, damaged_cache: Path) -> None:
+    """In 8 bits vectors are a little off, and of a space of their own; the figure is measured once and kept."""
+    rng = np.random.default_rng(0)
+    small = load_encoder(DEFAULT_MODEL, None, "cpu", damaged_cache, 2, "int8", _labelled(rng))
+    assert (small.spec.engine, small.spec.key == encoder.spec.key) == ("onnx-cpu-int8", False)
+    assert 0.985 <= small.spec.label_agreement <= 1
+    cosines = (_embed(small, _TEXTS) * _embed(encoder, _TEXTS)).sum(axis=1)
+    assert 0.95 < cosines.min() < 0.99999, "else it is the same model"
+    again = load_encoder(DEFAULT_MODEL, None, "cpu", damaged_cache, 2, "int8")
+    assert again.spec == small.spec
+    assert load_encoder(DEFAULT_MODEL, None, "cpu", damaged_cache, 2).spec.engine == "onnx-cpu"
+
+
+def test_int8_refused_where_nothing_tells(damaged_cache: Path) -> None:
+    """Where too few examples keep their label, or there are none to tell, full precision serves, now and later."""
+    assert load_encoder(DEFAULT_MODEL, None, "cpu", damaged_cache, 2, "int8").spec.engine == "onnx-cpu"
+    assert load_encoder(
+        DEFAULT_MODEL, None, "cpu", damaged_cache, 2, "int8", _labelled(np.random.default_rng(0))
+    ).spec == (load_encoder(DEFAULT_MODEL, None, "cpu", damaged_cache, 2).spec), "what was found stays"
+
+
+def test_agreement() -> None:
+    """Agreement is the share of examples that their nearest others give the same label under both encoders."""
+
+    class Axes(HashingEncoder):
+        """A window's vector is the axis of its first token; one axis for all when it can't tell them apart."""
+
+        def __init__(self, tokens: Sequence[int]) -> None:
+            super().__init__()
+            self._tokens = list(tokens)
+
+        def encode(self, windows: Sequence[Tokens]) -> Matrix:
+            vectors = np.zeros((len(windows), self.spec.dimension), np.float32)
+            for row, window in zip(vectors, windows, strict=True):
+                row[self._tokens.index(int(window[0])) if self._tokens else 0] = 1
+            return vectors
+
+    telling = Axes([int(tokens[0]) for tokens in HashingEncoder().tokenize(["x", "y"])])
+    examples = [Labelled("t", label, f"{word} {i}") for word, label in (("x", "a"), ("y", "b")) for i in range(8)]
+    other_task = [Labelled("u", "c", "x 1"), Labelled("u", "c", "y 1")]
+    assert compare(telling, telling, examples + other_task) == Agreement(1.0, 18, 1.0)
+    # All are as near as any: the first ones decide, which have label a.
+    assert compare(telling, Axes([]), examples) == Agreement(0.5, 16, 0.5)
+    assert compare(telling, telling, []) == Agreement(0.0, 0, 0.0)

@@ -111,6 +111,7 @@ class EncoderInfo:
     max_tokens: int
     engine: str
     key: str
+    label_agreement: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,6 +302,7 @@ def _info(reply: info.GetInfoResponse) -> ServiceInfo:
             encoder.max_tokens,
             encoder.engine,
             encoder.key,
+            encoder.label_agreement,
         ),
         wire.limits_from_wire(reply.limits),
         reply.store,

@@ -26,6 +26,8 @@ class EncoderSpec:
         max_tokens: Longest input in tokens, special tokens included.
         fingerprint: Hash of all of the model's files that decide a vector: weights, tokenizer, configuration.
         engine: What computes it; not part of its identity.
+        label_agreement: Share of examples that have the same label as in full precision, in [0, 1]; measured when the
+            model was made smaller, 1 for one in full precision. Not part of its identity.
     """
 
     model: str
@@ -35,6 +37,7 @@ class EncoderSpec:
     max_tokens: int
     fingerprint: str
     engine: str
+    label_agreement: float = 1.0
 
     @property
     def key(self) -> str:

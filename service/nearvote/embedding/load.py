@@ -1,5 +1,6 @@
 """Choosing what serves a model."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -8,7 +9,8 @@ import structlog
 from nearvote.embedding.encoder import Encoder
 from nearvote.embedding.hashing_encoder import HashingEncoder
 from nearvote.embedding.models import ModelFiles, find_model
-from nearvote.embedding.onnx_encoder import OnnxEncoder, usable_cores
+from nearvote.embedding.onnx_encoder import OnnxEncoder, Precision, usable_cores
+from nearvote.embedding.onnx_quantize import LEAST_AGREEMENT, Labelled, known_agreement, quantize
 from nearvote.errors import InvalidSetting, ModelNotFound
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -19,7 +21,15 @@ _EXPORT_FORMAT = 2
 _log = structlog.get_logger(__name__)
 
 
-def load_encoder(model: str, revision: str | None, device: Device, cache_dir: Path, threads: int | None) -> Encoder:
+def load_encoder(
+    model: str,
+    revision: str | None,
+    device: Device,
+    cache_dir: Path,
+    threads: int | None,
+    precision: Precision = "fp32",
+    examples: Sequence[Labelled] = (),
+) -> Encoder:
     """Loads a model: exported to ONNX on a CPU, by sentence-transformers on CUDA.
 
     Args:
@@ -28,6 +38,8 @@ def load_encoder(model: str, revision: str | None, device: Device, cache_dir: Pa
         device: `auto` takes CUDA where a device and a CUDA build of torch are at hand.
         cache_dir: Where exports are kept, by the hash of the model's files.
         threads: Threads of one computation on a CPU; all usable cores when None.
+        precision: Of the weights on a CPU; int8 only where it agrees with full precision on the examples.
+        examples: What that is told by, the first time.
 
     Returns:
         The encoder, checked against the original on probe texts.
@@ -49,7 +61,7 @@ def load_encoder(model: str, revision: str | None, device: Device, cache_dir: Pa
     threads = threads or usable_cores()
     if (folder / "export.json").is_file():
         try:
-            return OnnxEncoder(folder, threads)
+            return _in_precision(OnnxEncoder(folder, threads), folder, threads, precision, examples)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with a cache, it can be made anew
             _log.warning("export_unusable", folder=str(folder), error=str(error), next="exporting again")
     _log.info("exporting_model", model=files.name, revision=files.revision[:12], note="once for these weights")
@@ -57,7 +69,7 @@ def load_encoder(model: str, revision: str | None, device: Device, cache_dir: Pa
         from nearvote.embedding.onnx_export import export  # noqa: PLC0415 - imports torch, which a warm start must not
 
         export(files, folder)
-        return OnnxEncoder(folder, threads)
+        return _in_precision(OnnxEncoder(folder, threads), folder, threads, precision, examples)
     except ImportError as error:
         raise ModelNotFound(
             f"exporting a model takes more packages: pip install 'nearvote[models]' ({error})"
@@ -65,6 +77,23 @@ def load_encoder(model: str, revision: str | None, device: Device, cache_dir: Pa
     except Exception as error:  # noqa: BLE001 - whatever the exporter can't do, the original can
         _log.warning("export_failed", error=str(error), next="serving by sentence-transformers, which is slower")
         return _load_torch(files, "cpu", folder)
+
+
+def _in_precision(
+    full: Encoder, folder: Path, threads: int, precision: Precision, examples: Sequence[Labelled]
+) -> Encoder:
+    if precision == "fp32":
+        return full
+    found = known_agreement(folder)
+    if found is None:
+        _log.info("quantizing_model", examples=len(examples), note="once for these weights")
+        found = quantize(folder, threads, examples)
+    figures = {"label_agreement": round(found.share, 4), "examples": found.examples, "cosine": round(found.cosine, 4)}
+    if found.share < LEAST_AGREEMENT:
+        _log.warning("int8_refused", **figures, least=LEAST_AGREEMENT, next="serving in full precision")
+        return full
+    _log.info("int8", **figures)
+    return OnnxEncoder(folder, threads, precision="int8", label_agreement=found.share)
 
 
 def _load_torch(files: ModelFiles, device: str, folder: Path) -> Encoder:

@@ -3,7 +3,9 @@
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import onnxruntime as ort
@@ -12,8 +14,12 @@ from nearvote.embedding.encoder import EncoderSpec, Matrix, Tokens, normalized
 from nearvote.embedding.tokenizer import ModelTokenizer
 from nearvote.errors import ExportMismatch
 
-# What two computations of the same vector may differ by. Measured: 0.999999 for fp32 (tests/unit/test_onnx.py).
-MIN_PROBE_COSINE = 0.9999
+Precision = Literal["fp32", "int8"]
+
+INT8_MODEL = "model.int8.onnx"
+# What two computations of the same vector may differ by. Measured: 0.999999 for fp32 (tests/unit/test_onnx.py). For
+# int8 it only tells a broken file: whether it is good enough, examples tell.
+_LEAST_COSINE = {"fp32": 0.9999, "int8": 0.9}
 
 # Texts on which an export is checked: short, long, other scripts, odd characters.
 PROBES = (
@@ -29,16 +35,25 @@ class OnnxEncoder:
     """An exported model.
 
     Args:
-        folder: An export: `model.onnx`, `tokenizer.json`, `export.json`, `probes.npy`.
+        folder: An export: `model.onnx`, `tokenizer.json`, `export.json`, `probes.npy`, and `model.int8.onnx` for int8.
         threads: Threads of one computation, 1 or more.
+        precision: Of the weights.
+        label_agreement: Goes into the spec.
 
     Raises:
         ExportMismatch: The export does not compute what the original did.
     """
 
-    def __init__(self, folder: Path, threads: int) -> None:
+    def __init__(self, folder: Path, threads: int, precision: Precision = "fp32", label_agreement: float = 1.0) -> None:
         meta = json.loads((folder / "export.json").read_text())
         self.spec = EncoderSpec(**meta["spec"], engine="onnx-cpu")
+        if precision == "int8":  # its vectors are others, and not to be compared with those of full precision
+            self.spec = replace(
+                self.spec,
+                fingerprint=f"{self.spec.fingerprint}-int8",
+                engine="onnx-cpu-int8",
+                label_agreement=label_agreement,
+            )
         self._tokenizer = ModelTokenizer(folder / "tokenizer.json", meta["pad_id"])
         self.window_tokens = self.spec.max_tokens - self._tokenizer.special_tokens
         options = ort.SessionOptions()
@@ -49,10 +64,11 @@ class OnnxEncoder:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
         try:
-            self._session = ort.InferenceSession(folder / "model.onnx", options, providers=["CPUExecutionProvider"])
+            model = folder / (INT8_MODEL if precision == "int8" else "model.onnx")
+            self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the runtime's own exceptions have no common base
             raise ExportMismatch(f"{folder} can't be loaded: {error}") from error
-        self._check(np.load(folder / "probes.npy", allow_pickle=False))
+        self._check(np.load(folder / "probes.npy", allow_pickle=False), _LEAST_COSINE[precision])
 
     def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
         """Token ids of each text, whole, without special tokens."""
@@ -66,11 +82,11 @@ class OnnxEncoder:
         (vectors,) = self._session.run(None, {"input_ids": ids, "attention_mask": mask})
         return normalized(vectors)
 
-    def _check(self, expected: Matrix) -> None:
+    def _check(self, expected: Matrix, least: float) -> None:
         actual = encode_probes(self)
         worst = float((actual * expected).sum(axis=1).min()) if actual.shape == expected.shape else -1.0
         # Not `worst < MIN`: a NaN must not pass.
-        if not worst >= MIN_PROBE_COSINE:
+        if not worst >= least:
             raise ExportMismatch(f"the exported model is off: cosine {worst:.6f} to the original on a probe text")
 
 

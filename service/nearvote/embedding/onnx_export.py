@@ -59,7 +59,7 @@ def export(files: ModelFiles, folder: Path) -> None:
             engine="",
         )
         described = asdict(spec)
-        del described["engine"]
+        del described["engine"], described["label_agreement"]
         (draft / "export.json").write_text(json.dumps({"spec": described, "pad_id": pad_id}, indent=1))
         np.save(draft / "probes.npy", probes)
         _write_graph(model, draft / "model.onnx")

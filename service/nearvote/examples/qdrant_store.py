@@ -249,6 +249,19 @@ async def stored_space(engine: Engine) -> VectorSpace | None:
     return VectorSpace(**found[0].payload["body"]) if found else None
 
 
+async def stored_examples(engine: Engine, limit: int) -> list[Example]:
+    """Some of the stored examples, in the order of their ids; none when nothing is stored yet."""
+    space = await stored_space(engine)
+    found: list[Example] = []
+    next_id = None
+    while space is not None and len(found) < limit:
+        points, next_id = await engine.scroll(_collection_of(space), {"window": 0}, _SCROLL_PAGE, next_id)
+        found += map(_example, points)
+        if next_id is None:
+            break
+    return found[:limit]
+
+
 async def open_store(engine: Engine, space: VectorSpace) -> QdrantStore:
     """Opens the store of a vector space; creates it where nothing is stored yet.
 

@@ -45,6 +45,7 @@ class InfoServicer(InfoServiceServicer):
                 max_tokens=spec.max_tokens,
                 engine=spec.engine,
                 key=spec.key,
+                label_agreement=spec.label_agreement,
             ),
             limits=wire.limits_to_wire(self._limits),
             store=self._store_kind,

@@ -48,6 +48,7 @@ class EncoderSpec(_message.Message):
     MAX_TOKENS_FIELD_NUMBER: _builtins.int
     ENGINE_FIELD_NUMBER: _builtins.int
     KEY_FIELD_NUMBER: _builtins.int
+    LABEL_AGREEMENT_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Its name: a hub id, a folder's name, or `hashing`."""
     revision: _builtins.str
@@ -64,6 +65,10 @@ class EncoderSpec(_message.Message):
     """Equal for specs whose vectors may be compared: of weights, tokenizer, configuration, dimension, pooling, input and
     the way in which texts are cleaned. 16 hexadecimal digits.
     """
+    label_agreement: _builtins.float
+    """Share of examples that have the same label as in full precision, in [0, 1], measured when the model was made
+    smaller; 1 in full precision.
+    """
     def __init__(
         self,
         *,
@@ -74,10 +79,11 @@ class EncoderSpec(_message.Message):
         max_tokens: _builtins.int = ...,
         engine: _builtins.str = ...,
         key: _builtins.str = ...,
+        label_agreement: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dimension", b"dimension", "engine", b"engine", "key", b"key", "max_tokens", b"max_tokens", "model", b"model", "pooling", b"pooling", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dimension", b"dimension", "engine", b"engine", "key", b"key", "label_agreement", b"label_agreement", "max_tokens", b"max_tokens", "model", b"model", "pooling", b"pooling", "revision", b"revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,144 @@
+"""A load generator, in a process of its own.
+
+    python -m tests.bench.load ADDRESS FILE --kind unary --concurrency 64 --seconds 8
+    python -m tests.bench.load ADDRESS FILE --rate 20 --seconds 10
+
+FILE has a JSON array of texts, sent in turn. Closed loop: so many callers each wait for their answer. Open loop
+(`--rate`): calls come at random times, so many a second on average, and a call's latency runs from when it was to be
+sent, whether or not it could be: else a server that stalls would be spared the calls that it stalls (coordinated
+omission). Prints JSON: answers a second, latency in seconds, errors.
+"""
+
+import argparse
+import asyncio
+import itertools
+import json
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import uvloop
+
+from nearvote.v1 import classification_service_pb2 as pb
+from nearvote.v1.classification_service_pb2_grpc import ClassificationServiceStub
+
+_WARM_UP_SECONDS = 1.5
+_BATCH = 32
+_UNBOUNDED = [("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1)]
+
+
+@dataclass(slots=True)
+class Seen:
+    """What came back."""
+
+    begin: float
+    end: float
+    latencies: list[float] = field(default_factory=list)
+    errors: int = 0
+
+    def add(self, since: float, texts: int = 1) -> None:
+        """An answer came; it counts for the time that is measured."""
+        now = time.perf_counter()
+        if self.begin <= now <= self.end:
+            self.latencies += [now - since] * texts
+
+    @property
+    def is_over(self) -> bool:
+        return time.perf_counter() >= self.end
+
+    def figures(self) -> dict[str, float]:
+        """Answers a second, latencies in seconds, errors."""
+        found = np.array(self.latencies or [np.nan])
+        return {
+            "rate": len(self.latencies) / (self.end - self.begin),
+            "p50": float(np.quantile(found, 0.5)),
+            "p99": float(np.quantile(found, 0.99)),
+            "count": len(self.latencies),
+            "errors": self.errors,
+        }
+
+
+async def _unary(stub: Any, texts: Iterator[str], tasks: Sequence[str], seen: Seen) -> None:
+    while not seen.is_over:
+        await _one(stub, next(texts), tasks, seen, time.perf_counter())
+
+
+async def _one(stub: Any, text: str, tasks: Sequence[str], seen: Seen, since: float) -> None:
+    try:
+        await stub.Classify(pb.ClassifyRequest(text=text, tasks=tasks), timeout=60)
+    except grpc.aio.AioRpcError:
+        seen.errors += 1
+    else:
+        seen.add(since)
+
+
+async def _batch(stub: Any, texts: Iterator[str], tasks: Sequence[str], seen: Seen) -> None:
+    while not seen.is_over:
+        since = time.perf_counter()
+        part = list(itertools.islice(texts, _BATCH))
+        await stub.BatchClassify(pb.BatchClassifyRequest(texts=part, tasks=tasks), timeout=60)
+        seen.add(since, len(part))
+
+
+async def _stream(stub: Any, texts: Iterator[str], tasks: Sequence[str], seen: Seen, in_flight: int) -> None:
+    slots = asyncio.Semaphore(in_flight)
+    sent: dict[str, float] = {}
+
+    async def requests() -> AsyncIterator[pb.StreamClassifyRequest]:
+        for number in itertools.count():
+            await slots.acquire()
+            if seen.is_over:
+                return
+            sent[str(number)] = time.perf_counter()
+            yield pb.StreamClassifyRequest(correlation_id=str(number), text=next(texts), tasks=tasks)
+
+    async for response in stub.StreamClassify(requests()):
+        seen.add(sent.pop(response.correlation_id))
+        slots.release()
+
+
+async def _open(stub: Any, texts: Iterator[str], tasks: Sequence[str], seen: Seen, rate: float) -> None:
+    rng = np.random.default_rng(0)
+    due = time.perf_counter()
+    calls: set[asyncio.Task[None]] = set()
+    while due < seen.end:
+        due += rng.exponential(1 / rate)
+        await asyncio.sleep(max(0.0, due - time.perf_counter()))
+        call = asyncio.create_task(_one(stub, next(texts), tasks, seen, due))
+        calls.add(call)
+        call.add_done_callback(calls.discard)
+    await asyncio.gather(*calls)
+
+
+async def main() -> None:
+    """Sends and prints."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("address")
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--kind", choices=("unary", "batch", "stream"), default="unary")
+    parser.add_argument("--concurrency", type=int, default=64)
+    parser.add_argument("--rate", type=float)
+    parser.add_argument("--seconds", type=float, default=8.0)
+    parser.add_argument("--task", action="append", default=[])
+    asked = parser.parse_args()
+    texts = itertools.cycle(json.loads(asked.file.read_text()))
+    begin = time.perf_counter() + _WARM_UP_SECONDS
+    seen = Seen(begin, begin + asked.seconds)
+    async with grpc.aio.insecure_channel(asked.address, options=_UNBOUNDED) as channel:
+        stub: Any = ClassificationServiceStub(channel)
+        if asked.rate:
+            await _open(stub, texts, asked.task, seen, asked.rate)
+        elif asked.kind == "stream":
+            await _stream(stub, texts, asked.task, seen, asked.concurrency)
+        else:
+            send = _batch if asked.kind == "batch" else _unary
+            await asyncio.gather(*(send(stub, texts, asked.task, seen) for _ in range(asked.concurrency)))
+    print(json.dumps(seen.figures()))
+
+
+if __name__ == "__main__":
+    uvloop.run(main())
