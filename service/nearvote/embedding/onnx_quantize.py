@@ -1,7 +1,6 @@
 """An exported model in whole numbers of 8 bits: smaller and faster, a little off."""
 
 import json
-import logging
 import shutil
 import tempfile
 from collections import Counter
@@ -60,7 +59,6 @@ def quantize(folder: Path, threads: int, examples: Sequence[Labelled]) -> Agreem
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic  # noqa: PLC0415 - imports onnx
 
-    logging.getLogger().setLevel(max(logging.getLogger().level, logging.WARNING))
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         draft = Path(scratch) / "export"
         shutil.copytree(folder, draft)
