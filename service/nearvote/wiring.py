@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from nearvote.classify import Classifier
 from nearvote.curate import Curator
-from nearvote.embedding.batcher import Batcher
+from nearvote.embedding.batcher import CUDA_BATCH_TOKENS, MAX_BATCH_TOKENS, Batcher
 from nearvote.embedding.cache import ViewCache
 from nearvote.embedding.embedder import Embedder
 from nearvote.embedding.encoder import Encoder, EncoderSpec
@@ -70,7 +70,8 @@ async def parts_of(
         metrics = Metrics()
         bare = encoder or await _encoder(settings, engine)
         observed = ObservedEncoder(bare, metrics)
-        batcher = Batcher(observed)
+        on_cuda = bare.spec.engine == "torch-cuda"
+        batcher = Batcher(observed, CUDA_BATCH_TOKENS if on_cuda else MAX_BATCH_TOKENS)
         stack.push_async_callback(batcher.close)
         metrics.watch_queue(lambda: batcher.depth)
         store = await open_store(engine, _space(observed.spec, settings))

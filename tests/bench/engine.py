@@ -66,12 +66,13 @@ def main() -> None:
     parser.add_argument("engine", choices=("onnx", "original"))
     parser.add_argument("file", type=Path)
     parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--precision", default="fp32", help="int8 where a service has made it")
     parser.add_argument("--one", action="store_true", help="one text at a time: seconds a text, median and 99 %%")
     asked = parser.parse_args()
     texts: list[str] = json.loads(asked.file.read_text())
     if asked.engine == "onnx":
-        settings = read_settings({})
-        encoder = load_encoder(settings.model, None, "cpu", settings.cache_dir, None)
+        settings = read_settings({"precision": asked.precision})
+        encoder = load_encoder(settings.model, None, "cpu", settings.cache_dir, None, settings.precision)
         cleaned = [clean(text, html=False) for text in texts]
 
         def work(part: Sequence[str]) -> None:

@@ -12,7 +12,9 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +24,11 @@ from nearvote.embedding.batcher import Batcher
 from nearvote.embedding.embedder import Embedder
 from nearvote.embedding.encoder import Matrix
 from nearvote.embedding.load import load_encoder
+from nearvote.embedding.onnx_quantize import Labelled
 from nearvote.examples.example import Example, example_id
 from nearvote.examples.qdrant_store import QdrantStore
 from nearvote.examples.store import EmbeddedExample, SearchQuery
-from nearvote.settings import Settings, read_settings
+from nearvote.settings import read_settings
 from nearvote.tasks.task import DEFAULT_TENANT, Label, Task
 from nearvote.text.surface import SparseVector, surface_vector
 from nearvote.voting.neighbor import View
@@ -40,39 +43,73 @@ _K = 20
 _AT_ONCE = 500
 
 
-async def embedded(texts: Sequence[str], settings: Settings) -> list[Matrix]:
-    """Each text's windows."""
-    encoder = load_encoder(settings.model, None, "cpu", settings.cache_dir, None)
-    batcher = Batcher(encoder)
-    embedder = Embedder(encoder, batcher)
-    found: list[Matrix] = []
-    for start in range(0, len(texts), 256):
-        found += (await embedder.embed(texts[start : start + 256])).windows
-    await batcher.close()
-    return found
+@dataclass(frozen=True, slots=True)
+class Real:
+    """Texts of the public sets and their vectors, of which examples are made; and others that are asked."""
+
+    texts: list[str]
+    vectors: Matrix
+    asked_texts: list[str]
+    asked: Matrix
 
 
-async def fill(store: QdrantStore, count: int, real: Matrix, texts: Sequence[str]) -> tuple[Matrix, list[str]]:
-    """Adds made-up examples; returns their vectors and ids."""
+_real: dict[str, Real] = {}
+
+
+async def real(precision: str = "fp32") -> Real:
+    """The real texts, embedded once a process."""
+    if precision not in _real:
+        settings = read_settings({"precision": precision})
+        texts = draw("chat", _REAL + _ASKED)
+        examples = [Labelled("t", str(i % 2), text) for i, text in enumerate(texts[:100])]
+        encoder = load_encoder(settings.model, None, "cpu", settings.cache_dir, None, settings.precision, examples)
+        batcher = Batcher(encoder)
+        embedder = Embedder(encoder, batcher)
+        rows: list[Matrix] = []
+        for start in range(0, len(texts), 256):
+            rows += [own[0] for own in (await embedder.embed(texts[start : start + 256])).windows]
+        await batcher.close()
+        vectors = np.stack(rows)
+        _real[precision] = Real(texts[:_REAL], vectors[:_REAL], texts[_REAL:], vectors[_REAL:])
+    return _real[precision]
+
+
+def made_up(count: int, of: Real) -> Iterator[tuple[list[str], list[str], Matrix]]:
+    """Examples in parts: texts, labels and (examples, dimension) vectors."""
     rng = np.random.default_rng(1)
-    vectors, ids = [], []
     for start in range(0, count, _AT_ONCE):
         size = min(_AT_ONCE, count - start)
-        base = rng.integers(0, len(real), (2, size))
-        noise = rng.standard_normal((size, real.shape[1])).astype(np.float32)
-        made = real[base[0]] + _NOISE * noise / np.linalg.norm(noise, axis=1, keepdims=True)
-        made /= np.linalg.norm(made, axis=1, keepdims=True)
-        examples = []
-        for i in range(size):
-            one, other = texts[base[0, i]], texts[base[1, i]]
-            text = f"{one[: len(one) // 2]}{other[len(other) // 2 :]} {start + i}"
-            id_ = example_id(DEFAULT_TENANT, TASK, text)
-            ids.append(id_)
-            label = LABELS[int(base[0, i]) % len(LABELS)]
-            example = Example(id_, DEFAULT_TENANT, TASK, text, (label,), 1.0, "", 1, 1)
-            examples.append(EmbeddedExample(example, made[i : i + 1], surface_vector(text)))
+        base = rng.integers(0, len(of.texts), (2, size))
+        noise = rng.standard_normal((size, of.vectors.shape[1])).astype(np.float32)
+        made = of.vectors[base[0]] + _NOISE * noise / np.linalg.norm(noise, axis=1, keepdims=True)
+        texts = [
+            f"{of.texts[one][: len(of.texts[one]) // 2]}{of.texts[other][len(of.texts[other]) // 2 :]} {start + i}"
+            for i, (one, other) in enumerate(base.T.tolist())
+        ]
+        labels = [LABELS[one % len(LABELS)] for one in base[0].tolist()]
+        yield texts, labels, made / np.linalg.norm(made, axis=1, keepdims=True)
+
+
+async def plain_examples(count: int) -> tuple[Matrix, list[str]]:
+    """Vectors and labels of made-up examples."""
+    parts = list(made_up(count, await real()))
+    return np.concatenate([vectors for _, _, vectors in parts]), [label for _, labels, _ in parts for label in labels]
+
+
+async def fill(to: QdrantStore, count: int, of: Real) -> tuple[Matrix, list[str]]:
+    """Adds made-up examples; returns their vectors and ids."""
+    vectors, ids = [], []
+    for texts, labels, made in made_up(count, of):
+        own = [example_id(DEFAULT_TENANT, TASK, text) for text in texts]
+        examples = [
+            EmbeddedExample(
+                Example(id_, DEFAULT_TENANT, TASK, text, (label,), 1.0, "", 1, 1), row[np.newaxis], surface_vector(text)
+            )
+            for id_, text, label, row in zip(own, texts, labels, made, strict=True)
+        ]
+        await to.put(examples)
         vectors.append(made)
-        await store.put(examples)
+        ids += own
     return np.concatenate(vectors), ids
 
 
@@ -81,8 +118,8 @@ async def measure(
 ) -> dict[str, float]:
     """Median and 99th percentile of a search in both views, and recall of the nearest against exact search."""
     taken, hits = [], 0
-    exact = np.argsort(-(asked @ vectors.T), axis=1)[:, :_K]
-    for i, (vector, surface) in enumerate(zip(asked, grams, strict=True)):
+    for vector, surface in zip(asked, grams, strict=True):
+        exact = np.argsort(-(vectors @ vector))[:_K]
         began = time.perf_counter()
         found, _ = await parts.store.search(
             [
@@ -91,7 +128,7 @@ async def measure(
             ]
         )
         taken.append(time.perf_counter() - began)
-        hits += len({neighbor.example_id for neighbor in found} & {ids[j] for j in exact[i]})
+        hits += len({neighbor.example_id for neighbor in found} & {ids[j] for j in exact})
     return {
         "p50": statistics.median(taken),
         "p99": float(np.quantile(taken, 0.99)),
@@ -104,35 +141,35 @@ def size_of(folder: Path) -> int:
     return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
 
 
-async def make(folder: Path, count: int, real: Matrix, texts: Sequence[str]) -> None:
+async def prepare(folder: Path, count: int, *, precision: str = "fp32") -> None:
     """A data folder with so many examples, for a server."""
-    settings = read_settings({"data_dir": folder, "seeds": False})
-    async with parts_of(settings, lambda _done, _total: None) as parts:
+    of = await real(precision)
+    async with _open(folder, precision) as parts:
         await parts.tasks.create(DEFAULT_TENANT, Task(TASK, tuple(map(Label, LABELS))))
-        await fill(parts.store, count, real, texts)
+        await fill(parts.store, count, of)
+
+
+def _open(folder: Path, precision: str) -> AbstractAsyncContextManager[Parts]:
+    settings = read_settings({"data_dir": folder, "seeds": False, "precision": precision})
+    return parts_of(settings, lambda _done, _total: None)
 
 
 async def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser()
     parser.add_argument("counts", type=int, nargs="+")
-    texts = draw("chat", _REAL + _ASKED)
-    windows = await embedded(texts, read_settings({}))
-    one_each = np.stack([own[0] for own in windows])
-    real, asked = one_each[:_REAL], one_each[_REAL:]
-    grams = [surface_vector(text) for text in texts[_REAL:]]
+    of = await real()
+    grams = [surface_vector(text) for text in of.asked_texts]
     for count in parser.parse_args().counts:
         with tempfile.TemporaryDirectory() as folder:
-            settings = read_settings({"data_dir": folder, "seeds": False})
-            async with parts_of(settings, lambda _done, _total: None) as parts:
+            async with _open(Path(folder), "fp32") as parts:
                 began = time.perf_counter()
-                vectors, ids = await fill(parts.store, count, real, texts[:_REAL])
+                vectors, ids = await fill(parts.store, count, of)
                 written = time.perf_counter() - began
-                figures = await measure(parts, vectors, ids, asked, grams)
+                figures = await measure(parts, vectors, ids, of.asked, grams)
             disk = size_of(Path(folder))
-        print(
-            json.dumps({"examples": count, "write_seconds": written, "disk_mib": disk / 2**20, **figures}), flush=True
-        )
+        row = {"write_seconds": written, "disk_mib": disk / 2**20}
+        print(json.dumps(row | {f"search_{name}": value for name, value in figures.items()}), flush=True)
 
 
 if __name__ == "__main__":

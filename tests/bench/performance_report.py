@@ -1,0 +1,217 @@
+"""docs/performance.md of what `tests.bench.performance` has measured, and a picture of where a call's time goes."""
+
+import datetime as dt
+import json
+import platform
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+Figures = Mapping[str, Sequence[float]]
+
+_MS = 1000
+
+
+def _per_turn(figures: Figures, one: str, other: str) -> list[float]:
+    """A ratio in each turn: what was measured within a minute is compared."""
+    return [a / b for a, b in zip(figures[one], figures[other], strict=True)]
+
+
+def _added(figures: Figures, quantile: str) -> list[float]:
+    pairs = zip(figures[f"one at a time, {quantile}"], figures[f"engine, one text, {quantile}"], strict=True)
+    return [(whole - engine) * _MS for whole, engine in pairs]
+
+
+def _memory(figures: Figures) -> list[float]:
+    return list(figures["resident memory"])
+
+
+# What is promised: name, values, floor, aim, unit, and whether more is better.
+_PROMISES: tuple[tuple[str, Callable[[Figures], list[float]], float, float, str, bool], ...] = (
+    (
+        "unary, 64 at a time, mixed lengths: share of the engine alone",
+        lambda f: _per_turn(f, "unary, 64 at a time", "engine alone"),
+        0.75,
+        0.90,
+        "",
+        True,
+    ),
+    ("the same by stream", lambda f: _per_turn(f, "stream, 64 at a time", "engine alone"), 0.85, 0.95, "", True),
+    ("the same in batches", lambda f: _per_turn(f, "batches of 32, 4 at a time", "engine alone"), 0.85, 0.95, "", True),
+    (
+        "against the plain server, 32 at a time",
+        lambda f: _per_turn(f, "unary, 32 at a time", "plain server, 32 at a time"),
+        4,
+        6,
+        "x",
+        True,
+    ),
+    (
+        "in bulk through gRPC against `encode` in bulk, fp32",
+        lambda f: _per_turn(f, "batches of 32, 4 at a time", "encode in bulk"),
+        1.2,
+        1.5,
+        "x",
+        True,
+    ),
+    (
+        "the same, int8",
+        lambda f: _per_turn(f, "batches of 32, 4 at a time, int8", "encode in bulk"),
+        1.6,
+        2.2,
+        "x",
+        True,
+    ),
+    ("one at a time: added to the engine's own time, p50", lambda f: _added(f, "p50"), 3, 1.5, " ms", False),
+    ("the same, p99", lambda f: _added(f, "p99"), 8, 4, " ms", False),
+    (
+        "p99 of short texts while mails load the service to 70 %, against idle",
+        lambda f: _per_turn(f, "short texts, mails at 70 %, p99", "short texts, idle, p99"),
+        3,
+        2,
+        "x",
+        False,
+    ),
+    (
+        "four in five texts came before: against no cache",
+        lambda f: _per_turn(f, "repeats, cache", "repeats, no cache"),
+        4,
+        5,
+        "x",
+        True,
+    ),
+    ("resident memory, warm, 10,000 examples", _memory, 450, 300, " MiB", False),
+    (
+        "import: share of the engine's rate",
+        lambda f: _per_turn(f, "import", "engine alone, texts of the import"),
+        0.85,
+        0.95,
+        "",
+        True,
+    ),
+    ("ready after a warm start, 10,000 examples", lambda f: list(f["warm start"]), 3, 1.5, " s", False),
+)
+# Of the growing stores: number of examples, name, key, floor, aim, unit, more is better.
+_SEARCHES = (
+    (10_000, "nearest examples, both views, p50", "search_p50", 1, 0.6, " ms", False),
+    (100_000, "nearest examples, both views, p50", "search_p50", 4, 2, " ms", False),
+    (10_000, "recall of the 20 nearest", "search_recall", 0.98, 0.995, "", True),
+    (100_000, "recall of the 20 nearest", "search_recall", 0.98, 0.995, "", True),
+)
+
+
+def write(measured: Mapping[str, Any], folder: Path) -> None:
+    """Writes performance.md, performance.json and performance.png."""
+    folder.mkdir(exist_ok=True)
+    (folder / "performance.json").write_text(json.dumps(measured, indent=1) + "\n")
+    (folder / "performance.md").write_text(document(measured), encoding="utf-8")
+    draw_stages(measured["stages"], folder / "performance.png")
+
+
+def document(measured: Mapping[str, Any]) -> str:
+    """The page."""
+    figures = measured["figures"]
+    turns = len(figures["engine alone"])
+    lines = [
+        "# Performance",
+        "",
+        (
+            f"Measured on {dt.datetime.now(dt.UTC).date().isoformat()} by `python -m tests.bench.performance`, on "
+            f"{measured['cores']} cores ({platform.machine()}), with {measured['model']}"
+        ),
+        "on a CPU and 10,000 examples in the embedded store, both views searched. The load generator runs on the same",
+        f"cores. Each figure is the median of {turns} turns in which all that is compared was measured one after",
+        "the other, with the lowest and highest beside it. Mixed lengths are 70 % chat messages, 25 % comments and 5 %",
+        "mails of up to 4,000 characters, of public sets, drawn with seed 0 (`tests/bench/texts.py`).",
+        "",
+        "## Floors and aims",
+        "",
+        "| what | nearvote | floor | aim | |",
+        "|---|---|---|---|---|",
+    ]
+    for name, values_of, floor, aim, unit, more in _PROMISES:
+        values = values_of(figures)
+        lines.append(_promise(name, values, floor, aim, unit, more=more))
+    by_count = {row["examples"]: row for row in measured["growth"]}
+    for count, name, key, floor, aim, unit, more in _SEARCHES:
+        if count in by_count:
+            value = by_count[count][key] * (_MS if unit == " ms" else 1)
+            lines.append(_promise(f"{name}, {count:,} examples", [value], floor, aim, unit, more=more))
+    lines += ["", "## Texts a second, mixed lengths", "", "| | texts a second | of the engine alone |", "|---|---|---|"]
+    engine = figures["engine alone"]
+    for name in (
+        "encode in bulk",
+        "engine alone",
+        "engine alone, int8",
+        "unary, 64 at a time",
+        "stream, 64 at a time",
+        "batches of 32, 4 at a time",
+        "batches of 32, 4 at a time, int8",
+        "unary, 32 at a time",
+        "plain server, 32 at a time",
+    ):
+        shares = [a / b for a, b in zip(figures[name], engine, strict=True)]
+        lines.append(f"| {name} | {_spread(figures[name], 0)} | {_spread(shares, 2)} |")
+    local = figures["plain server on local mode, 32 at a time"]
+    lines.append(f"| plain server on qdrant-client's local mode, once | {local[0]:.0f} | |")
+    lines += [
+        "",
+        "`encode in bulk` is sentence-transformers' own, in batches of 32. `engine alone` tokenizes, cuts, sorts by",
+        "length and encodes, and nothing else: the limit. `plain server` is one `encode` and one search in the same",
+        "store a request, in a pool of threads behind grpc.aio (`tests/bench/plain_server.py`).",
+        f"In 8 bits {measured['label_agreement']:.1%} of the examples keep their label.",
+        "",
+        "## With more examples",
+        "",
+        "Chat messages, 32 at a time; a search is that of one message in both views, alone.",
+        "",
+        "| examples | texts a second | p99 | memory | search p50 | search p99 | recall of 20 | written in | on disk |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {row['examples']:,} | {row['rate']:.0f} | {row['p99'] * _MS:.0f} ms | {row['memory_mib']:.0f} MiB "
+        f"| {row['search_p50'] * _MS:.2f} ms | {row['search_p99'] * _MS:.2f} ms | {row['search_recall']:.3f} "
+        f"| {row['write_seconds']:.0f} s | {row['disk_mib']:.0f} MiB |"
+        for row in measured["growth"]
+    ]
+    lines += [
+        "",
+        "## Where the time of one call goes",
+        "",
+        "![Stages of a call](performance.png)",
+        "",
+        "## On a GPU",
+        "",
+        "Not measured. On a machine with one: `python -m tests.bench.performance` with `NEARVOTE_DEVICE=cuda`.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _promise(name: str, values: Sequence[float], floor: float, aim: float, unit: str, *, more: bool) -> str:
+    value = statistics.median(values)
+    sign = 1 if more else -1
+    verdict = "aim" if sign * (value - aim) >= 0 else "floor" if sign * (value - floor) >= 0 else "**below the floor**"
+    return f"| {name} | {_spread(values, 2)}{unit} | {floor:g}{unit} | {aim:g}{unit} | {verdict} |"
+
+
+def _spread(values: Sequence[float], digits: int) -> str:
+    middle = f"{statistics.median(values):.{digits}f}"
+    return middle if len(values) == 1 else f"{middle} ({min(values):.{digits}f} to {max(values):.{digits}f})"
+
+
+def draw_stages(stages: Mapping[str, float], path: Path) -> None:
+    """A bar of one call's stages, in milliseconds."""
+    from matplotlib.figure import Figure  # noqa: PLC0415 - only where a picture is drawn
+
+    figure = Figure(figsize=(8, 1.9), layout="constrained")
+    axes = figure.subplots()
+    left = 0.0
+    for name, seconds in stages.items():
+        axes.barh(0, seconds * _MS, left=left, label=f"{name}, {seconds * _MS:.2f} ms")
+        left += seconds * _MS
+    axes.set_yticks([])
+    axes.set_xlabel("milliseconds of one chat message, alone, medians")
+    axes.legend(ncols=3, loc="upper center", bbox_to_anchor=(0.5, 1.6), frameon=False, fontsize=8)
+    figure.savefig(path, dpi=110)
