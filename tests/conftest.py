@@ -64,7 +64,7 @@ class CountingEncoder:
     def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
         return self._inner.tokenize(texts)
 
-    def encode(self, windows: Sequence[Tokens]) -> Matrix:
+    def encode(self, windows: Sequence[Tokens], *, alone: bool = True) -> Matrix:  # noqa: ARG002 - of the protocol
         self.encoded_count += len(windows)
         return self._inner.encode(windows)
 

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from nearvote.classify import Classifier
 from nearvote.curate import Curator
-from nearvote.embedding.batcher import CUDA_BATCH_TOKENS, MAX_BATCH_TOKENS, Batcher
+from nearvote.embedding.batcher import CUDA_BATCH_TOKENS, Batcher
 from nearvote.embedding.cache import ViewCache
 from nearvote.embedding.embedder import Embedder
 from nearvote.embedding.encoder import Encoder, EncoderSpec
 from nearvote.embedding.load import load_encoder
+from nearvote.embedding.onnx_encoder import usable_cores
 from nearvote.embedding.onnx_quantize import Labelled
 from nearvote.examples.edge_engine import EdgeEngine
 from nearvote.examples.qdrant_store import QdrantStore, open_store, stored_examples
@@ -71,7 +72,11 @@ async def parts_of(
         bare = encoder or await _encoder(settings, engine)
         observed = ObservedEncoder(bare, metrics)
         on_cuda = bare.spec.engine == "torch-cuda"
-        batcher = Batcher(observed, CUDA_BATCH_TOKENS if on_cuda else MAX_BATCH_TOKENS)
+        if on_cuda:
+            batcher = Batcher(observed, CUDA_BATCH_TOKENS)
+        else:
+            several = bare.spec.engine.startswith("onnx")  # the others have threads of their own
+            batcher = Batcher(observed, workers=(settings.threads or usable_cores()) if several else 1)
         stack.push_async_callback(batcher.close)
         metrics.watch_queue(lambda: batcher.depth)
         store = await open_store(engine, _space(observed.spec, settings))

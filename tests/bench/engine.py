@@ -88,3 +88,7 @@ def main() -> None:
             model.encode(list(part), batch_size=32, show_progress_bar=False)
 
         print(json.dumps(one_by_one(original, texts) if asked.one else {"rate": rate(original, texts, asked.seconds)}))
+
+
+if __name__ == "__main__":
+    main()

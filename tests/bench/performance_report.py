@@ -166,13 +166,13 @@ def document(measured: Mapping[str, Any]) -> str:
         "",
         "Chat messages, 32 at a time; a search is that of one message in both views, alone.",
         "",
-        "| examples | texts a second | p99 | memory | search p50 | search p99 | recall of 20 | written in | on disk |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| examples | texts a second | p99 | memory | search p50 | search p99 | recall of 20 | written in | indexed in | on disk |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [
         f"| {row['examples']:,} | {row['rate']:.0f} | {row['p99'] * _MS:.0f} ms | {row['memory_mib']:.0f} MiB "
         f"| {row['search_p50'] * _MS:.2f} ms | {row['search_p99'] * _MS:.2f} ms | {row['search_recall']:.3f} "
-        f"| {row['write_seconds']:.0f} s | {row['disk_mib']:.0f} MiB |"
+        f"| {row['write_seconds']:.0f} s | {_seconds(row['index_seconds'])} | {row['disk_mib']:.0f} MiB |"
         for row in measured["growth"]
     ]
     lines += [
@@ -187,6 +187,10 @@ def document(measured: Mapping[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _seconds(taken: float) -> str:
+    return f"{taken:.0f} s" if taken >= 1 else "no index"
 
 
 def _promise(name: str, values: Sequence[float], floor: float, aim: float, unit: str, *, more: bool) -> str:

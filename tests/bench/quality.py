@@ -66,7 +66,7 @@ class RememberingEncoder:
     def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
         return self._encoder.tokenize(texts)
 
-    def encode(self, windows: Sequence[Tokens]) -> Matrix:
+    def encode(self, windows: Sequence[Tokens], *, alone: bool = True) -> Matrix:  # noqa: ARG002 - of the protocol
         keys = [tuple(window) for window in windows]
         new = list(dict.fromkeys(key for key in keys if key not in self._known))
         if new:

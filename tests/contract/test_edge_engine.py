@@ -6,12 +6,17 @@ import re
 import shutil
 import subprocess
 import sys
+import uuid
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from nearvote.errors import StoreLocked, StoreUnavailable
-from nearvote.examples.edge_engine import EdgeEngine
+from nearvote.examples import edge_index
+from nearvote.examples.edge_engine import EdgeEngine, build_indexes
 from nearvote.examples.engine import NearestQuery, Point, Schema
 
 SCHEMA = Schema({"meaning": 2}, tenant="tenant", keywords=("labels",), integers=("window",))
@@ -180,4 +185,108 @@ async def test_dropped_collection(data: Path) -> None:
     assert sorted(path.name for path in (data / "collections").iterdir()) == ["state"]
     await engine.create_collection("points", SCHEMA)
     assert await engine.count("points", {"tenant": "t"}) == 0
+    await engine.close()
+
+
+async def many(folder: Path, count: int) -> EdgeEngine:
+    """An engine with so many points at angles of their own."""
+    engine = EdgeEngine(folder)
+    if "many" not in await engine.collections():
+        await engine.create_collection("many", Schema(dense={"meaning": 2}, tenant="tenant", keywords=("task",)))
+    angles = np.linspace(0, np.pi / 2, count)
+    points = [
+        Point(str(uuid.UUID(int=i)), {"tenant": "t", "n": i}, {"meaning": [float(np.cos(a)), float(np.sin(a))]})
+        for i, a in enumerate(angles)
+    ]
+    await engine.upsert("many", points)
+    return engine
+
+
+async def nearest_of(engine: EdgeEngine) -> list[int]:
+    """Numbers of the points nearest to the axis."""
+    ((found),) = await engine.nearest("many", [NearestQuery([1.0, 0.0], "meaning", {"tenant": "t"}, 3, ("n",))])
+    return [hit.payload["n"] for hit in found]
+
+
+async def test_an_index_is_built_at_a_start(tmp_path: Path) -> None:
+    """Once there are many new points, a start builds the index; the same is found, and nothing is built again."""
+    await (await many(tmp_path, 2_500)).close()
+    note = tmp_path / "collections" / "many.indexed"
+    assert not note.exists()
+    engine = EdgeEngine(tmp_path)
+    assert note.read_text() == "2500"
+    assert await nearest_of(engine) == [0, 1, 2]
+    assert await engine.count("many", {"tenant": "t"}) == 2_500
+    await engine.close()
+    written = note.stat().st_mtime_ns
+    await EdgeEngine(tmp_path).close()
+    assert note.stat().st_mtime_ns == written
+    engine = EdgeEngine(tmp_path)
+    await engine.drop_collection("many")
+    assert not note.exists()
+    await engine.close()
+
+
+async def test_few_points_need_no_index(tmp_path: Path) -> None:
+    """For a few points nothing is built."""
+    await (await many(tmp_path, 500)).close()
+    await EdgeEngine(tmp_path).close()
+    assert not (tmp_path / "collections" / "many.indexed").exists()
+
+
+async def test_an_index_that_cant_be_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the index can't be built the service starts without it; who asks for it is told."""
+    await (await many(tmp_path, 2_500)).close()
+    monkeypatch.setattr(edge_index, "__file__", str(tmp_path / "nowhere.py"))
+    engine = EdgeEngine(tmp_path)
+    assert await nearest_of(engine) == [0, 1, 2]
+    with pytest.raises(StoreLocked):
+        build_indexes(tmp_path)
+    await engine.close()
+    with pytest.raises(StoreUnavailable, match="could not be built"):
+        build_indexes(tmp_path)
+    monkeypatch.undo()
+    assert build_indexes(tmp_path) == 2_500
+
+
+async def test_too_many_points_for_a_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start does not wait for the index of very many points."""
+    monkeypatch.setattr(edge_index, "_MOST_AT_START", 2_400)
+    await (await many(tmp_path, 2_500)).close()
+    await EdgeEngine(tmp_path).close()
+    assert not (tmp_path / "collections" / "many.indexed").exists()
+
+
+async def test_searches_of_one_turn_go_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What several callers ask at once goes to the engine in few batches; each has his own answer, or his own error."""
+    engine = await many(tmp_path, 100)
+    batches: list[int] = []
+    search = engine._search
+
+    def watched(part: Sequence[Any]) -> None:
+        batches.append(sum(len(queries) for _, queries in part))
+        search(part)
+
+    monkeypatch.setattr(engine, "_search", watched)
+    angles = np.linspace(0, np.pi / 2, 100)[::5]
+    asked = [
+        [NearestQuery([float(np.cos(a)), float(np.sin(a))], "meaning", {"tenant": "t"}, 1, ("n",))] * (1 + i % 3)
+        for i, a in enumerate(angles)
+    ]
+    gone = asyncio.create_task(engine.nearest("many", asked[0]))
+    await asyncio.sleep(0)
+    gone.cancel()
+    answers = await asyncio.gather(
+        *(engine.nearest("many", own) for own in asked),
+        engine.nearest("nowhere", asked[0]),
+        engine.nearest("many", []),
+        return_exceptions=True,
+    )
+    assert answers[-1] == []
+    assert isinstance(answers[-2], BaseException)
+    for i, answer in enumerate(answers[:-2]):
+        assert not isinstance(answer, BaseException)
+        assert [[hit.payload["n"] for hit in found] for found in answer] == [[5 * i]] * len(asked[i])
+    assert len(batches) <= 5
+    assert max(batches) == 16
     await engine.close()

@@ -38,7 +38,7 @@ class LetterEncoder:
     def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
         return [np.array([ord(c) - ord("a") for c in text if "a" <= c <= "z"], dtype=np.int32) for text in texts]
 
-    def encode(self, windows: Sequence[Tokens]) -> Matrix:
+    def encode(self, windows: Sequence[Tokens], *, alone: bool = True) -> Matrix:  # noqa: ARG002 - of the protocol
         return normalized(np.array([np.bincount(window, minlength=26) for window in windows], dtype=np.float32))
 
 

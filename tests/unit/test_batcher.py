@@ -24,6 +24,7 @@ class Gated:
         self.gate.set()
         self.entered = asyncio.Event()
         self.batches: list[list[list[int]]] = []
+        self.alone: list[bool] = []
         self.failure: Exception | None = None
         self.left_out = 0
         self._loop = asyncio.get_running_loop()
@@ -31,8 +32,9 @@ class Gated:
     def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
         raise NotImplementedError
 
-    def encode(self, windows: Sequence[Tokens]) -> Matrix:
+    def encode(self, windows: Sequence[Tokens], *, alone: bool = True) -> Matrix:
         self.batches.append([window.tolist() for window in windows])
+        self.alone.append(alone)
         self._loop.call_soon_threadsafe(self.entered.set)
         assert self.gate.wait(_PATIENCE_SECONDS), "nobody opened the gate"
         if self.failure:
@@ -302,3 +304,29 @@ async def test_depth_is_what_waits(gated: Gated, batcher: Batcher) -> None:
     gated.gate.set()
     await _all(staying)
     assert batcher.depth == 0
+
+
+async def test_several_batches_at_a_time(gated: Gated) -> None:
+    """Several workers encode a batch each at a time; everybody has the vectors of his own windows."""
+    batcher = Batcher(gated, max_batch_tokens=12, workers=2)
+    gated.gate.clear()
+    tasks = [asyncio.create_task(batcher.encode([_window(i, 12)])) for i in range(1, 6)]
+    for _ in range(100):
+        await asyncio.sleep(0.005)
+        if len(gated.batches) == 2:
+            break
+    await asyncio.sleep(0.05)
+    assert (len(gated.batches), batcher.depth) == (2, 3), "the others wait for a worker"
+    gated.gate.set()
+    await _all(*tasks)
+    for i, task in enumerate(tasks, start=1):
+        np.testing.assert_array_equal([gated.vector(i)], task.result().vectors)
+    await batcher.close()
+    assert batcher.stalled_seconds == 0
+
+
+async def test_who_is_alone_is_told(gated: Gated, batcher: Batcher) -> None:
+    """A batch is alone when nothing else is encoded or waits; only then may it take all cores."""
+    await _soon(batcher.encode([_window(1)]))
+    await _soon(batcher.encode([_window(2, 12), _window(3, 12)]))
+    assert gated.alone == [True, False, True]

@@ -19,9 +19,9 @@ class Noting(HashingEncoder):
         super().__init__()
         self.windows: list[Tokens] = []
 
-    def encode(self, windows: Sequence[Tokens]) -> Matrix:
+    def encode(self, windows: Sequence[Tokens], *, alone: bool = True) -> Matrix:
         self.windows += windows
-        return super().encode(windows)
+        return super().encode(windows, alone=alone)
 
 
 @pytest.fixture

@@ -237,6 +237,13 @@ def _labelled(rng: np.random.Generator) -> list[Labelled]:
     ]
 
 
+def test_the_same_alone_and_beside_others(encoder: Encoder) -> None:
+    """With all cores or one, vectors are the same."""
+    windows = [tokens[: encoder.window_tokens] for tokens in encoder.tokenize(_TEXTS)]
+    beside = encoder.encode(windows, alone=False)
+    assert ((encoder.encode(windows, alone=True) * beside).sum(axis=1) > 0.99999).all()
+
+
 def test_int8_where_labels_stay(encoder: Encoder, damaged_cache: Path) -> None:
     """In 8 bits vectors are a little off, and of a space of their own; the figure is measured once and kept."""
     rng = np.random.default_rng(0)
@@ -271,7 +278,7 @@ def test_agreement() -> None:
             super().__init__()
             self._tokens = list(tokens)
 
-        def encode(self, windows: Sequence[Tokens]) -> Matrix:
+        def encode(self, windows: Sequence[Tokens], *, alone: bool = True) -> Matrix:  # noqa: ARG002 - of the protocol
             vectors = np.zeros((len(windows), self.spec.dimension), np.float32)
             for row, window in zip(vectors, windows, strict=True):
                 row[self._tokens.index(int(window[0])) if self._tokens else 0] = 1

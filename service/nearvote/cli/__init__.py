@@ -17,6 +17,7 @@ app = typer.Typer(
 )
 app.command("serve")(serve.serve)
 app.command("reindex")(serve.reindex)
+app.command("optimize")(serve.optimize)
 app.command("classify")(classify.classify)
 app.command("fit")(learn.fit)
 app.command("evaluate")(learn.evaluate)

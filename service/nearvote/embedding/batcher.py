@@ -1,10 +1,12 @@
 """Micro-batching: what is waiting goes to the encoder together; what comes to an idle encoder goes at once."""
 
 import asyncio
+import contextlib
+import functools
+import threading
 import time
 from collections import deque
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 
@@ -22,10 +24,11 @@ LOOKAHEAD = 256
 _SHORTEST = 16  # tokens of a short message
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Waiting:
     window: Tokens
     done: asyncio.Future["_Encoded"]
+    request: object  # the same for all windows of a request
     since: float = field(default_factory=time.perf_counter)
 
 
@@ -58,29 +61,31 @@ class Batcher:
     as many batches as there are requests, not for all windows of a long mail before it. Windows of like length go with
     it, since a batch costs as much as its longest window times their number.
 
+    Threads of its own take the batches: they need not wait for an event loop that is at work on what came before.
+
     Args:
-        encoder: Runs in a thread of its own.
+        encoder: Its `encode` is called by these threads.
         max_batch_tokens: Windows times longest window of a batch, at most; a window above it goes alone.
+        workers: Batches that are encoded at a time.
     """
 
-    def __init__(self, encoder: Encoder, max_batch_tokens: int = MAX_BATCH_TOKENS) -> None:
+    def __init__(self, encoder: Encoder, max_batch_tokens: int = MAX_BATCH_TOKENS, *, workers: int = 1) -> None:
         self._encoder = encoder
         self._max_batch_tokens = max_batch_tokens
         self._lookahead = max(LOOKAHEAD, max_batch_tokens // _SHORTEST)
+        self._workers = workers
+        self._queue = threading.Condition()  # held while any of what follows is changed
         self._requests: deque[deque[_Waiting]] = deque()  # the one whose turn it is first
-        self._arrived = asyncio.Event()
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="encoder")
-        self._loop: asyncio.Task[None] | None = None
-        self._closed = False
-        self._moved = time.perf_counter()  # when a batch last ended, or began to be waited for
-        self._busy = False
-        # A number of its own: the metrics' thread reads it while the event loop changes the queue.
         self._depth = 0
+        self._under_way: list[list[_Waiting]] = []
+        self._moved = time.perf_counter()  # when a batch last began or ended
+        self._closed = False
+        self._threads: list[threading.Thread] = []
 
     @property
     def stalled_seconds(self) -> float:
         """For how long windows have waited without any batch coming to its end; 0 while nothing waits."""
-        return time.perf_counter() - self._moved if self._busy else 0.0
+        return time.perf_counter() - self._moved if self._under_way else 0.0
 
     @property
     def depth(self) -> int:
@@ -103,19 +108,22 @@ class Batcher:
             raise RuntimeError("the batcher is closed")
         if not windows:
             return EncodedWindows(np.empty((0, self._encoder.spec.dimension), dtype=np.float32), 0.0, 0.0)
-        if self._loop is None:
-            self._loop = asyncio.create_task(self._run(), name="batcher")
         loop = asyncio.get_running_loop()
-        waiting = [_Waiting(window, loop.create_future()) for window in windows]
-        self._requests.append(deque(waiting))
-        self._depth += len(waiting)
-        self._arrived.set()
+        request = object()
+        waiting = [_Waiting(window, loop.create_future(), request) for window in windows]
+        with self._queue:
+            self._requests.append(deque(waiting))
+            self._depth += len(waiting)
+            self._queue.notify()
+        if not self._threads:
+            self._start(loop)
         try:
             encoded = await asyncio.gather(*(item.done for item in waiting))
         except BaseException:
             for item in waiting:  # whoever is gone is not encoded
                 item.done.cancel()
-            self._drop_gone()
+            with self._queue:
+                self._drop_gone()
             raise
         started = min(item.started for item in encoded)
         return EncodedWindows(
@@ -126,45 +134,51 @@ class Batcher:
 
     async def close(self) -> None:
         """Stops; whoever waits is cancelled."""
-        self._closed = True
-        if self._loop is not None:
-            self._loop.cancel()
-            await asyncio.gather(self._loop, return_exceptions=True)
-        for item in chain.from_iterable(self._requests):
+        with self._queue:
+            self._closed = True
+            left = [*chain.from_iterable(self._requests), *chain.from_iterable(self._under_way)]
+            self._queue.notify_all()
+        for item in left:
             item.done.cancel()
-        self._drop_gone()
-        await asyncio.to_thread(self._thread.shutdown)  # the batch under way can't be called back
+        with self._queue:
+            self._drop_gone()
+        for thread in self._threads:
+            await asyncio.to_thread(thread.join)  # the batch under way can't be called back
 
-    async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
+    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+        for number in range(self._workers):
+            thread = threading.Thread(target=self._work, args=(loop,), name=f"encoder-{number}", daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def _work(self, loop: asyncio.AbstractEventLoop) -> None:
         while True:
-            await self._arrived.wait()
-            batch = self._take()
-            self._moved = started = time.perf_counter()
-            self._busy = bool(batch)
-            if not batch:
-                self._arrived.clear()
-                continue
+            with self._queue:
+                while not self._closed and not (batch := self._take()):
+                    self._queue.wait()
+                if self._closed:
+                    return
+                self._under_way.append(batch)
+                alone = len(self._under_way) == 1 and not self._depth
+                self._moved = started = time.perf_counter()
+                if self._depth:
+                    self._queue.notify()  # there is work for another
             try:
-                vectors = await loop.run_in_executor(
-                    self._thread, self._encoder.encode, [item.window for item in batch]
-                )
+                vectors = self._encoder.encode([item.window for item in batch], alone=alone)
+                finished = time.perf_counter()
                 encoded = [
-                    (item, _Encoded(vector, started, time.perf_counter()))
+                    (item.done, _Encoded(vector, started, finished))
                     for item, vector in zip(batch, vectors, strict=True)
                 ]
-            except asyncio.CancelledError:
-                for item in batch:
-                    item.done.cancel()
-                raise
-            except Exception as error:  # noqa: BLE001 - it belongs to those who asked, not to the loop
-                for item in batch:
-                    if not item.done.done():
-                        item.done.set_exception(error)
-                continue
-            for item, result in encoded:
-                if not item.done.done():
-                    item.done.set_result(result)
+                tell = functools.partial(_set_results, encoded)
+            except Exception as error:  # noqa: BLE001 - it belongs to those who asked
+                tell = functools.partial(_set_error, batch, error)
+                self._drop_requests_of(batch)
+            with self._queue:
+                self._under_way.remove(batch)
+                self._moved = time.perf_counter()
+            with contextlib.suppress(RuntimeError):  # the loop is gone, and all who waited with it
+                loop.call_soon_threadsafe(tell)
 
     def _take(self) -> list[_Waiting]:
         """Takes a window of the request whose turn it is, and those nearest to it in length that the budget allows."""
@@ -193,8 +207,29 @@ class Batcher:
         self._depth -= len(batch)
         return batch
 
+    def _drop_requests_of(self, batch: Sequence[_Waiting]) -> None:
+        """Leaves out the other windows of requests that have failed."""
+        failed = {id(item.request) for item in batch}
+        with self._queue:
+            self._keep(lambda item: id(item.request) not in failed)
+
     def _drop_gone(self) -> None:
         """Leaves out windows that nobody waits for any more."""
-        pending = (deque(item for item in request if not item.done.done()) for request in self._requests)
-        self._requests = deque(request for request in pending if request)
+        self._keep(lambda item: not item.done.done())
+
+    def _keep(self, wanted: Callable[[_Waiting], bool]) -> None:
+        kept = (deque(item for item in request if wanted(item)) for request in self._requests)
+        self._requests = deque(request for request in kept if request)
         self._depth = sum(map(len, self._requests))
+
+
+def _set_results(encoded: "Sequence[tuple[asyncio.Future[_Encoded], _Encoded]]") -> None:
+    for done, result in encoded:
+        if not done.done():
+            done.set_result(result)
+
+
+def _set_error(batch: Sequence[_Waiting], error: Exception) -> None:
+    for item in batch:
+        if not item.done.done():
+            item.done.set_exception(error)

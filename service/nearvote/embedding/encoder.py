@@ -63,11 +63,12 @@ class Encoder(Protocol):
         """Token ids of each text, whole, without special tokens; of length 0 for a text without readable tokens."""
         ...
 
-    def encode(self, windows: Sequence[Tokens]) -> Matrix:
+    def encode(self, windows: Sequence[Tokens], *, alone: bool = True) -> Matrix:
         """Vectors of windows.
 
         Args:
             windows: Token ids of each window, 1 to `window_tokens` long.
+            alone: Whether nothing else is being encoded or waits, so that it may take all cores.
 
         Returns:
             (len(windows), dimension) float32, rows of length 1, in the order given.

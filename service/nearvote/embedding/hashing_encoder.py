@@ -44,7 +44,7 @@ class HashingEncoder:
             for text in texts
         ]
 
-    def encode(self, windows: Sequence[Tokens]) -> Matrix:
+    def encode(self, windows: Sequence[Tokens], *, alone: bool = True) -> Matrix:  # noqa: ARG002 - it has no threads
         """(n, 256): the normalized sum of the tokens' directions."""
         sums = [np.sum([_direction(int(token)) for token in window], axis=0) for window in windows]
         return normalized(np.array(sums).reshape(len(windows), _DIMENSION))

@@ -36,7 +36,7 @@ class OnnxEncoder:
 
     Args:
         folder: An export: `model.onnx`, `tokenizer.json`, `export.json`, `probes.npy`, and `model.int8.onnx` for int8.
-        threads: Threads of one computation, 1 or more.
+        threads: Threads of a computation that is alone, 1 or more.
         precision: Of the weights.
         label_agreement: Goes into the spec.
 
@@ -56,30 +56,24 @@ class OnnxEncoder:
             )
         self._tokenizer = ModelTokenizer(folder / "tokenizer.json", meta["pad_id"])
         self.window_tokens = self.spec.max_tokens - self._tokenizer.special_tokens
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-        # Spinning threads wait for work by burning the cores that RPC and search need.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 3
-        try:
-            model = folder / (INT8_MODEL if precision == "int8" else "model.onnx")
-            self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # the runtime's own exceptions have no common base
-            raise ExportMismatch(f"{folder} can't be loaded: {error}") from error
+        model = folder / (INT8_MODEL if precision == "int8" else "model.onnx")
+        # A batch alone has all threads, and is done soonest. Of several at a time each has one: threads that share out
+        # a batch wait for one another, and most for the one that another thread has taken the core from.
+        self._wide = _session(model, threads)
+        self._narrow = _session(model, 1) if threads > 1 else self._wide
         self._check(np.load(folder / "probes.npy", allow_pickle=False), _LEAST_COSINE[precision])
 
     def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
         """Token ids of each text, whole, without special tokens."""
         return self._tokenizer.tokenize(texts)
 
-    def encode(self, windows: Sequence[Tokens]) -> Matrix:
+    def encode(self, windows: Sequence[Tokens], *, alone: bool = True) -> Matrix:
         """(n, dimension) float32, rows of length 1."""
         if not windows:
             return np.empty((0, self.spec.dimension), dtype=np.float32)
         ids, mask = self._tokenizer.pad(windows)
-        (vectors,) = self._session.run(None, {"input_ids": ids, "attention_mask": mask})
+        session = self._wide if alone else self._narrow
+        (vectors,) = session.run(None, {"input_ids": ids, "attention_mask": mask})
         return normalized(vectors)
 
     def _check(self, expected: Matrix, least: float) -> None:
@@ -88,6 +82,20 @@ class OnnxEncoder:
         # Not `worst < MIN`: a NaN must not pass.
         if not worst >= least:
             raise ExportMismatch(f"the exported model is off: cosine {worst:.6f} to the original on a probe text")
+
+
+def _session(model: Path, threads: int) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    # Spinning threads wait for work by burning the cores that RPC and search need.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    try:
+        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # the runtime's own exceptions have no common base
+        raise ExportMismatch(f"{model} can't be loaded: {error}") from error
 
 
 def encode_probes(encoder: OnnxEncoder) -> Matrix:

@@ -46,7 +46,7 @@ class TorchEncoder:
         """Token ids of each text, whole, without special tokens."""
         return self._tokenizer.tokenize(texts)
 
-    def encode(self, windows: Sequence[Tokens]) -> Matrix:
+    def encode(self, windows: Sequence[Tokens], *, alone: bool = True) -> Matrix:  # noqa: ARG002 - torch has threads of its own
         """(n, dimension) float32, rows of length 1."""
         if not windows:
             return np.empty((0, self.spec.dimension), dtype=np.float32)
@@ -54,7 +54,6 @@ class TorchEncoder:
         with torch.inference_mode():
             features = self._model({"input_ids": self._moved(ids), "attention_mask": self._moved(mask)})
         return normalized(features["sentence_embedding"].float().cpu().numpy())
-
 
     def _moved(self, numbers: npt.NDArray[np.int64]) -> torch.Tensor:
         tensor = torch.from_numpy(numbers)

@@ -8,19 +8,33 @@ import asyncio
 import fcntl
 import os
 import shutil
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import qdrant_edge as edge
 
 from nearvote.errors import InvalidSetting, StoreLocked, StoreUnavailable
+from nearvote.examples.edge_index import build_index, forget_index, is_collection, load_indexed
 from nearvote.examples.engine import Found, Hit, Match, NearestQuery, Payload, Point, Schema, Sparse, Vector
 
 _T = TypeVar("_T")
 
 # Queries run before others get their turn: a few milliseconds of work.
 _QUERY_PART = 16
+
+
+@dataclass(slots=True, eq=False)
+class _Asked:
+    """A search that waits for its turn."""
+
+    collection: str
+    queries: Sequence[NearestQuery]
+    done: asyncio.Future[None]
+    taken: int = 0  # queries that were searched for, or are
+    found: list[list[Hit]] = field(default_factory=list)
 
 
 class EdgeEngine:
@@ -48,12 +62,14 @@ class EdgeEngine:
                 f"{folder} can't be written to ({error.strerror}): name another with --data-dir", field="data_dir"
             ) from error
         self._shards: dict[str, edge.EdgeShard] = {}
+        self._asked: deque[_Asked] = deque()
+        self._answering: asyncio.Task[None] | None = None
         try:
             for path in sorted(self._folder.iterdir()):
                 if path.suffix in {".new", ".dropped"}:  # a creation or a deletion that was cut short
                     shutil.rmtree(path)
-                elif path.is_dir():
-                    self._shards[path.name] = edge.EdgeShard.load(str(path))
+                elif is_collection(path):
+                    self._shards[path.name] = load_indexed(path)
         except BaseException as error:
             self._close()
             if not _is_failure(error):
@@ -80,14 +96,15 @@ class EdgeEngine:
         config = edge.EdgeConfig(
             vectors=vectors or None,
             sparse_vectors=sparse or (None if vectors else {"none": edge.EdgeSparseVectorParams()}),
+            max_search_threads=1,  # messages are many; to share out one search among threads costs more than it gains
         )
         shard = _call(edge.EdgeShard.create, str(draft), config)
         index = edge.UpdateOperation.create_field_index
         _call(shard.update, index(schema.tenant, edge.KeywordIndexParams(is_tenant=True)))
-        for field in schema.keywords:
-            _call(shard.update, index(field, edge.PayloadSchemaType.Keyword))
-        for field in schema.integers:
-            _call(shard.update, index(field, edge.PayloadSchemaType.Integer))
+        for key in schema.keywords:
+            _call(shard.update, index(key, edge.PayloadSchemaType.Keyword))
+        for key in schema.integers:
+            _call(shard.update, index(key, edge.PayloadSchemaType.Integer))
         _call(shard.flush)
         _call(shard.close)
         draft.rename(self._folder / name)
@@ -99,6 +116,7 @@ class EdgeEngine:
         if shard is not None:
             _call(shard.close)
             # Renamed first: what a crash leaves of it is known as rubbish at the next start.
+            forget_index(self._folder / name)
             dropped = (self._folder / name).rename(self._folder / f"{name}.dropped")
             shutil.rmtree(dropped)
 
@@ -127,29 +145,57 @@ class EdgeEngine:
         _call(self._shards[collection].update, edge.UpdateOperation.delete_points_by_filter(_filter(match)))
 
     async def nearest(self, collection: str, queries: Sequence[NearestQuery]) -> list[list[Hit]]:
-        """The points nearest to each query."""
-        shard = self._shards[collection]
-        found: list[list[Hit]] = []
-        for start in range(0, len(queries), _QUERY_PART):
-            if start:
-                await asyncio.sleep(0)
-            request = edge.QueryBatchRequest(
-                [
-                    edge.QueryRequest(
-                        query=edge.Query.Nearest(_edge_vector(query.vector), using=query.using),
-                        filter=_filter(query.match),
-                        limit=query.limit,
-                        with_payload=list(query.fields),
-                        params=_search_params(query),
-                    )
-                    for query in queries[start : start + _QUERY_PART]
-                ]
-            )
-            found += [
-                [Hit(point.payload or {}, point.score) for point in points]
-                for points in _call(shard.query_batch, request)
-            ]
-        return found
+        """The points nearest to each query. What is asked in the same turn of the loop goes together."""
+        if not queries:
+            return []
+        asked = _Asked(collection, queries, asyncio.get_running_loop().create_future())
+        self._asked.append(asked)
+        if self._answering is None or self._answering.done():
+            self._answering = asyncio.create_task(self._answer())
+        await asked.done
+        return asked.found
+
+    async def _answer(self) -> None:
+        while self._asked:
+            part = self._take()
+            if part:
+                self._search(part)
+            await asyncio.sleep(0)
+
+    def _take(self) -> "list[tuple[_Asked, Sequence[NearestQuery]]]":
+        """The next queries, of one collection, in the order in which they were asked."""
+        part: list[tuple[_Asked, Sequence[NearestQuery]]] = []
+        room = _QUERY_PART
+        while self._asked and room:
+            first = self._asked[0]
+            if part and first.collection != part[0][0].collection:
+                break
+            if first.done.done():  # whoever asked is gone
+                self._asked.popleft()
+                continue
+            queries = first.queries[first.taken : first.taken + room]
+            first.taken += len(queries)
+            room -= len(queries)
+            part.append((first, queries))
+            if first.taken == len(first.queries):
+                self._asked.popleft()
+        return part
+
+    def _search(self, part: "Sequence[tuple[_Asked, Sequence[NearestQuery]]]") -> None:
+        queries = [query for _, own in part for query in own]
+        try:
+            shard = self._shards[part[0][0].collection]
+            found = iter(_call(shard.query_batch, edge.QueryBatchRequest(list(map(_query_request, queries)))))
+            hits = [[[Hit(point.payload or {}, point.score) for point in next(found)] for _ in own] for _, own in part]
+        except Exception as error:  # noqa: BLE001 - it belongs to those who asked
+            for one, _ in part:
+                if not one.done.done():
+                    one.done.set_exception(error)
+            return
+        for (asked, _), own_hits in zip(part, hits, strict=True):
+            asked.found += own_hits
+            if len(asked.found) == len(asked.queries) and not asked.done.done():
+                asked.done.set_result(None)
 
     async def retrieve(self, collection: str, ids: Sequence[str], fields: tuple[str, ...] | None) -> list[Found]:
         """The points of these ids."""
@@ -198,6 +244,23 @@ class EdgeEngine:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+
+def build_indexes(folder: Path) -> int:
+    """Builds the indexes of all collections in a data folder.
+
+    Returns:
+        How many points they have.
+
+    Raises:
+        StoreLocked: A process has it open.
+        StoreUnavailable: An index could not be built.
+    """
+    lock = _lock(folder)
+    try:
+        return sum(build_index(path) for path in sorted((folder / "collections").iterdir()) if is_collection(path))
+    finally:
+        os.close(lock)
 
 
 def _lock(folder: Path) -> int:
@@ -249,6 +312,16 @@ def _named(vectors: Any) -> dict[str, Vector]:
 
 def _search_params(query: NearestQuery) -> edge.SearchParams | None:
     return edge.SearchParams(idf=edge.IdfParams(corpus=_filter(query.corpus))) if query.corpus else None
+
+
+def _query_request(query: NearestQuery) -> edge.QueryRequest:
+    return edge.QueryRequest(
+        query=edge.Query.Nearest(_edge_vector(query.vector), using=query.using),
+        filter=_filter(query.match),
+        limit=query.limit,
+        with_payload=list(query.fields),
+        params=_search_params(query),
+    )
 
 
 def _filter(match: Match) -> edge.Filter:

@@ -212,8 +212,8 @@ class ObservedEncoder:
         """As the encoder does."""
         return self._encoder.tokenize(texts)
 
-    def encode(self, windows: Sequence[Tokens]) -> Matrix:
+    def encode(self, windows: Sequence[Tokens], *, alone: bool = True) -> Matrix:
         """As the encoder does, measured."""
-        vectors = self._encoder.encode(windows)
+        vectors = self._encoder.encode(windows, alone=alone)
         self._metrics.encoded(len(windows), max(map(len, windows)))
         return vectors

@@ -1,0 +1,79 @@
+"""The search index of an Edge shard: HNSW (Malkov and Yashunin 2018), built in a process of its own.
+
+Without it a search looks at every vector. Edge never builds it by itself, and lets no other thread run while it does.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import qdrant_edge as edge
+import structlog
+
+from nearvote.errors import StoreUnavailable
+
+# An index is built anew for so many points that came since, and so large a part of those that it has.
+_LEAST_NEW = 2_000
+_NEW_SHARE = 0.2
+# So many take some three seconds at a start; for more, somebody has to say that they may wait.
+_MOST_AT_START = 20_000
+
+_log = structlog.get_logger(__name__)
+
+
+def is_collection(path: Path) -> bool:
+    """Whether a path is a shard's folder."""
+    return path.is_dir() and not path.suffix
+
+
+def load_indexed(path: Path) -> edge.EdgeShard:
+    """A shard, its index built where it is old and building it takes no longer than a start may."""
+    shard = edge.EdgeShard.load(str(path))
+    count, indexed = shard.info().points_count, _indexed(path)
+    if count - indexed < max(_LEAST_NEW, indexed * _NEW_SHARE):
+        return shard
+    if count - indexed > _MOST_AT_START:
+        _log.warning("index_is_old", points=count, indexed=indexed, next="stop the service, run `nearvote optimize`")
+        return shard
+    shard.close()
+    try:
+        build_index(path)
+    except StoreUnavailable as error:
+        _log.warning("index_not_built", error=str(error), next="searching without it, which takes longer")
+    return edge.EdgeShard.load(str(path))
+
+
+def build_index(path: Path) -> int:
+    """Builds a shard's index. Nobody has the shard open.
+
+    Returns:
+        How many points it has.
+
+    Raises:
+        StoreUnavailable: It could not be built.
+    """
+    script = Path(__file__).with_name("edge_optimize.py")
+    # Our own interpreter and our own script; the path is one of our own folders.
+    done = subprocess.run([sys.executable, script, path], capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode:
+        raise StoreUnavailable(f"the index of {path} could not be built: {done.stderr.strip()[-500:]}")
+    count = int(done.stdout)
+    _note(path).write_text(str(count))
+    return count
+
+
+def forget_index(path: Path) -> None:
+    """What was noted of a shard's index is no longer so."""
+    _note(path).unlink(missing_ok=True)
+
+
+def _note(path: Path) -> Path:
+    return path.with_name(f"{path.name}.indexed")
+
+
+def _indexed(path: Path) -> int:
+    """How many points there were when the index was last built."""
+    try:
+        return int(_note(path).read_text())
+    except (OSError, ValueError):
+        return 0
