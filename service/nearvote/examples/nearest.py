@@ -77,6 +77,8 @@ class _Search:
         return NearestQuery(part.vector, self._using, self._match, part.depth, _FIELDS, corpus)
 
     def merged(self) -> list[Neighbor]:
+        if len(self._parts) == 1:
+            return self._parts[0].found[: self.query.limit]
         return merge_windows([part.found for part in self._parts], self.query.limit)
 
     def unfinished(self) -> list[_Part]:

@@ -11,7 +11,7 @@ class View(Enum):
     SURFACE = "surface"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: every message makes dozens, and a frozen one takes four times as long
 class Neighbor:
     """A labelled example that was found near a message.
 
