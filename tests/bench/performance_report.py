@@ -166,8 +166,10 @@ def document(measured: Mapping[str, Any]) -> str:
         "",
         "Chat messages, 32 at a time; a search is that of one message in both views, alone.",
         "",
-        ("| examples | texts a second | p99 | memory | search p50 | search p99 | recall of 20 | written in "
-        "| indexed in | on disk |"),
+        (
+            "| examples | texts a second | p99 | memory | search p50 | search p99 | recall of 20 | written in "
+            "| indexed in | on disk |"
+        ),
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [
