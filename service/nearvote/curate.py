@@ -4,12 +4,13 @@ import asyncio
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from nearvote.embedding.cache import Views
 from nearvote.embedding.embedder import Embedder
 from nearvote.errors import ExampleNotFound, InvalidExample, InvalidField, InvalidPageToken, NearvoteError
-from nearvote.examples.example import Draft, Example, example_id
+from nearvote.examples.example import Draft, Example, ImportedChunk, Saved, SearchedExample, example_id
 from nearvote.examples.store import EmbeddedExample, ExampleStore, Page, SearchQuery
 from nearvote.limits import Limits, check_batch, check_k, check_text
 from nearvote.tasks.registry import TaskRegistry
@@ -19,28 +20,16 @@ _DEFAULT_PAGE = 100
 _DEFAULT_SEARCH = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Saved:
-    """An example as it is stored, and whether its text was new to the task."""
+@dataclass(slots=True, eq=False)
+class BegunImport:
+    """A chunk of an import that is checked and embedded, and not yet written."""
 
-    example: Example
-    created: bool
-
-
-@dataclass(frozen=True, slots=True)
-class SearchedExample:
-    """An example, and its cosine similarity to what was searched, in [-1, 1]."""
-
-    example: Example
-    similarity: float
-
-
-@dataclass(frozen=True, slots=True)
-class ImportedChunk:
-    """What became of a chunk of an import: what was saved, and what was refused, by its place in the chunk."""
-
-    saved: list[Saved]
-    rejected: dict[int, NearvoteError]
+    tenant: str
+    drafts: Sequence[Draft]
+    validate_only: bool = field(kw_only=True)
+    valid: list[int] = field(default_factory=list)
+    rejected: dict[int, NearvoteError] = field(default_factory=dict)
+    views: dict[str, Views] = field(default_factory=dict)
 
 
 class Curator:
@@ -114,25 +103,46 @@ class Curator:
             TooManyTexts: The chunk is empty or too large.
             StoreUnavailable: The store did not answer.
         """
+        return await self.finish_import(await self.begin_import(tenant, drafts, validate_only=validate_only))
+
+    async def begin_import(self, tenant: str, drafts: Sequence[Draft], *, validate_only: bool) -> "BegunImport":
+        """Does that part of `import_chunk` that may be done while the chunk before is written.
+
+        Returns:
+            What is to be finished.
+        """
         check_batch(drafts, self.limits, field="items")
-        rejected: dict[int, NearvoteError] = {}
-        valid: list[int] = []
+        begun = BegunImport(tenant, drafts, validate_only=validate_only)
         for i, draft in enumerate(drafts):
             try:
                 await self._check(tenant, draft)
-                valid.append(i)
+                begun.valid.append(i)
             except NearvoteError as error:
-                rejected[i] = error
+                begun.rejected[i] = error
+        valid = [drafts[i] for i in begun.valid]
         if validate_only:
-            unreadable = await self._embedder.unreadable([drafts[i].text for i in valid])
-            rejected |= {valid[i]: _nothing_to_read() for i in unreadable}
-            return ImportedChunk(
-                [Saved(self._example(tenant, drafts[i]), created=False) for i in valid if i not in rejected], rejected
-            )
-        if not valid:
+            unreadable = await self._embedder.unreadable([draft.text for draft in valid])
+            begun.rejected |= {begun.valid[i]: _nothing_to_read() for i in unreadable}
+        else:
+            known = await self._known(tenant, valid)
+            new = {
+                example.id: example.text for draft in valid if (example := self._example(tenant, draft)).id not in known
+            }
+            begun.views = await self._views(new)
+        return begun
+
+    async def finish_import(self, begun: "BegunImport") -> ImportedChunk:
+        """Saves what was begun."""
+        drafts, rejected = begun.drafts, begun.rejected
+        if begun.validate_only:
+            checked = [self._example(begun.tenant, drafts[i]) for i in begun.valid if i not in rejected]
+            return ImportedChunk([Saved(example, created=False) for example in checked], rejected)
+        if not begun.valid:
             return ImportedChunk([], rejected)
-        saved, unreadable_errors = await self._save(tenant, [drafts[i] for i in valid], skip_unreadable=True)
-        rejected |= {valid[i]: error for i, error in unreadable_errors.items()}
+        saved, unreadable = await self._save(
+            begun.tenant, [drafts[i] for i in begun.valid], skip_unreadable=True, views=begun.views
+        )
+        rejected |= {begun.valid[i]: error for i, error in unreadable.items()}
         return ImportedChunk(saved, rejected)
 
     async def get(self, tenant: str, task: str, id_: str) -> Example:
@@ -250,23 +260,41 @@ class Curator:
         draft.check()
         task.check_labels(draft.labels)
 
-    async def _save(
-        self, tenant: str, drafts: Sequence[Draft], *, skip_unreadable: bool = False
-    ) -> tuple[list[Saved], dict[int, NearvoteError]]:
-        """Saves checked drafts; says which have nothing to read. Saves none of them then, unless these are skipped."""
-        given = [self._example(tenant, draft) for draft in drafts]
-        wanted = {example.id: example for example in given}  # the last one of a text counts
+    async def _known(self, tenant: str, drafts: Sequence[Draft]) -> dict[str, Example]:
+        """The stored examples of the drafts' tasks and texts, by id."""
         known: dict[str, Example] = {}
         for task in {draft.task for draft in drafts}:
-            ids = [example.id for example in wanted.values() if example.task == task]
-            known |= await self._store.get(tenant, task, ids)
-        new = [example for id_, example in wanted.items() if id_ not in known]
-        embedded = await self._embedder.embed([example.text for example in new])
-        unreadable_ids = {
-            example.id for example, windows in zip(new, embedded.windows, strict=True) if not len(windows)
-        }
+            ids = [self._example(tenant, draft).id for draft in drafts if draft.task == task]
+            known |= await self._store.get(tenant, task, list(dict.fromkeys(ids)))
+        return known
+
+    async def _views(self, texts: Mapping[str, str]) -> dict[str, Views]:
+        """The views of texts, by what they are given by."""
+        embedded = await self._embedder.embed(list(texts.values()))
+        return dict(zip(texts, map(Views, embedded.windows, embedded.surfaces), strict=True))
+
+    async def _save(
+        self,
+        tenant: str,
+        drafts: Sequence[Draft],
+        *,
+        skip_unreadable: bool = False,
+        views: Mapping[str, Views] | None = None,
+    ) -> tuple[list[Saved], dict[int, NearvoteError]]:
+        """Saves checked drafts; says which have nothing to read. Saves none of them then, unless these are skipped.
+
+        What is not among the views, by example id, is embedded.
+        """
+        given = [self._example(tenant, draft) for draft in drafts]
+        wanted = {example.id: example for example in given}  # the last one of a text counts
+        known = await self._known(tenant, drafts)
+        new = {id_: example for id_, example in wanted.items() if id_ not in known}
+        missing = {id_: example.text for id_, example in new.items() if id_ not in (views or {})}
+        views = {**(views or {}), **(await self._views(missing) if missing else {})}
         unreadable: dict[int, NearvoteError] = {
-            i: _nothing_to_read() for i, example in enumerate(given) if example.id in unreadable_ids
+            i: _nothing_to_read()
+            for i, example in enumerate(given)
+            if example.id in new and not len(views[example.id].windows)
         }
         if unreadable and not skip_unreadable:
             return [], unreadable
@@ -278,13 +306,13 @@ class Curator:
             if before and replace(wanted[id_], updated_us=before.updated_us) == before:
                 wanted[id_] = before  # nothing changes
         fresh = [
-            EmbeddedExample(wanted[example.id], windows, surface)
-            for example, windows, surface in zip(new, embedded.windows, embedded.surfaces, strict=True)
-            if len(windows)
+            EmbeddedExample(wanted[id_], views[id_].windows, views[id_].surface)
+            for id_ in new
+            if len(views[id_].windows)
         ]
         relabelled = [example for id_, example in wanted.items() if id_ in known and example != known[id_]]
         if not await self._shielded(self._write(tenant, drafts, known, fresh, relabelled)):
-            return await self._save(tenant, drafts, skip_unreadable=skip_unreadable)
+            return await self._save(tenant, drafts, skip_unreadable=skip_unreadable, views=views)
         saved = [
             Saved(wanted[example.id], created=example.id not in known)
             for i, example in enumerate(given)

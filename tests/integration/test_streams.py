@@ -1,5 +1,6 @@
 """Streams and pages."""
 
+import queue
 from collections.abc import Iterator
 
 import grpc
@@ -109,3 +110,56 @@ def test_an_import_says_which_lines_it_refused(server: Server) -> None:
         (13, "INVALID_EXAMPLE"),
     ]
     assert (second.accepted_count, second.created_count) == (1, 0)
+
+
+def test_an_import_answers_each_chunk(server: Server) -> None:
+    """Who sends a chunk once the one before is answered gets his answers; a text of two chunks is one example."""
+    sent: queue.Queue[int | None] = queue.Queue()
+    chunks = [["waiting one", "waiting two"], ["waiting two", "waiting three"], ["waiting one"]]
+
+    def requests() -> Iterator[examples.ImportExamplesRequest]:
+        while (number := sent.get(timeout=20)) is not None:
+            items = [examples.ImportItem(line=number, example=draft(text)) for text in chunks[number]]
+            yield examples.ImportExamplesRequest(items=items)
+
+    created = []
+    with server.channel() as channel:
+        sent.put(0)
+        for number, reply in enumerate(ExampleServiceStub(channel).ImportExamples(requests(), timeout=30), start=1):
+            created.append((reply.last_line, reply.accepted_count, reply.created_count))
+            sent.put(number if number < len(chunks) else None)
+    assert created == [(0, 2, 2), (1, 2, 1), (2, 1, 0)]
+
+
+def test_an_import_in_order(server: Server) -> None:
+    """Chunks that come before their answers are written in order: of one text in several the last label stays."""
+    labels = ["spam", "ham", "spam", "ham"]
+    texts = [f"in order {i}" for i in range(40)]
+
+    def requests() -> Iterator[examples.ImportExamplesRequest]:
+        for number, label in enumerate(labels):
+            items = [examples.ImportItem(line=number, example=draft(text, label)) for text in texts]
+            yield examples.ImportExamplesRequest(items=items)
+
+    with server.channel() as channel:
+        replies = list(ExampleServiceStub(channel).ImportExamples(requests(), timeout=30))
+    assert [reply.last_line for reply in replies] == [0, 1, 2, 3]
+    assert [reply.created_count for reply in replies] == [40, 0, 0, 0]
+    with server.client() as client:
+        stored = [example for example in client.export_examples("spam") if example.text in texts]
+    assert {example.labels for example in stored} == {("ham",)}
+
+
+def test_an_import_that_fails_half_way(server: Server) -> None:
+    """What came before a chunk that can't be read is stored and answered."""
+
+    def requests() -> Iterator[examples.ImportExamplesRequest]:
+        yield examples.ImportExamplesRequest(items=[examples.ImportItem(line=1, example=draft("half way"))])
+        yield examples.ImportExamplesRequest(items=[])
+
+    with server.channel() as channel:
+        replies = ExampleServiceStub(channel).ImportExamples(requests(), timeout=30)
+        assert next(replies).created_count == 1
+        with pytest.raises(grpc.RpcError) as refused:
+            next(replies)
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT

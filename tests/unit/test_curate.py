@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nearvote.curate import Saved
 from nearvote.embedding.embedder import EmbeddedTexts
 from nearvote.errors import (
     ExampleNotFound,
@@ -25,7 +24,7 @@ from nearvote.errors import (
 )
 from nearvote.examples.edge_engine import EdgeEngine
 from nearvote.examples.engine import Point
-from nearvote.examples.example import Draft, Example, example_id
+from nearvote.examples.example import Draft, Example, Saved, example_id
 from nearvote.examples.qdrant_store import STATE_COLLECTION
 from nearvote.examples.store import SearchQuery
 from nearvote.limits import Limits

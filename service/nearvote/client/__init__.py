@@ -5,8 +5,7 @@ from nearvote.client.aio import AsyncClient
 from nearvote.client.calls import EncoderInfo, ImportProgress, ServiceInfo, StreamAnswer, TaskSummary
 from nearvote.client.errors import ClientError, ServiceError, ServiceUnreachable
 from nearvote.client.sync import Client
-from nearvote.curate import Saved, SearchedExample
-from nearvote.examples.example import Draft, Example
+from nearvote.examples.example import Draft, Example, Saved, SearchedExample
 from nearvote.tasks.task import Label, Task
 from nearvote.voting.neighbor import Neighbor, View
 from nearvote.voting.policy import Action, LabelPolicy, Policy

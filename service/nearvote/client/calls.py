@@ -9,8 +9,7 @@ from google.protobuf.message import Message
 
 from nearvote.classify import Classification, Options
 from nearvote.client.errors import ServiceError, error_of_item
-from nearvote.curate import Saved, SearchedExample
-from nearvote.examples.example import Draft, Example
+from nearvote.examples.example import Draft, Example, Saved, SearchedExample
 from nearvote.limits import Limits
 from nearvote.rpc import wire
 from nearvote.tasks.task import Task

@@ -11,8 +11,7 @@ from nearvote.client import calls, learning
 from nearvote.client.calls import DEFAULT_ADDRESS, Call, ImportProgress, ServiceInfo, StreamAnswer
 from nearvote.client.errors import FailedCall, error_of_call
 from nearvote.client.learning import FitJob
-from nearvote.curate import Saved, SearchedExample
-from nearvote.examples.example import Draft, Example
+from nearvote.examples.example import Draft, Example, Saved, SearchedExample
 from nearvote.learn.finding import Finding
 from nearvote.learn.goal import Goal, ValidationMessage
 from nearvote.tasks.fit import Fit

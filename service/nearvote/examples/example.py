@@ -3,7 +3,7 @@
 import uuid
 from dataclasses import dataclass
 
-from nearvote.errors import InvalidExample
+from nearvote.errors import InvalidExample, NearvoteError
 
 # Random, made once for this project: ids of other things never collide with those of examples.
 _NAMESPACE = uuid.UUID("6f0c8a52-3f3f-4f0b-9d8e-0d5a4b3f7c11")
@@ -81,3 +81,27 @@ class Example:
     source: str
     created_us: int
     updated_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """An example as it is stored, and whether its text was new to the task."""
+
+    example: Example
+    created: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SearchedExample:
+    """An example, and its cosine similarity to what was searched, in [-1, 1]."""
+
+    example: Example
+    similarity: float
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedChunk:
+    """What became of a chunk of an import: what was saved, and what was refused, by its place in the chunk."""
+
+    saved: list[Saved]
+    rejected: dict[int, NearvoteError]

@@ -1,8 +1,10 @@
 """ExampleService."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from typing import TypeAlias
 
-from nearvote.curate import Curator
+from nearvote.curate import BegunImport, Curator
 from nearvote.errors import NearvoteError
 from nearvote.rpc import wire
 from nearvote.rpc.caller import Context
@@ -11,6 +13,8 @@ from nearvote.rpc.status import error_to_wire
 from nearvote.tasks.task import DEFAULT_TENANT
 from nearvote.v1 import example_service_pb2 as pb
 from nearvote.v1.example_service_pb2_grpc import ExampleServiceServicer
+
+_Begun: TypeAlias = tuple[pb.ImportExamplesRequest, "asyncio.Task[BegunImport]"]
 
 
 class ExampleServicer(ExampleServiceServicer):
@@ -79,19 +83,44 @@ class ExampleServicer(ExampleServiceServicer):
     async def ImportExamples(
         self, request_iterator: AsyncIterator[pb.ImportExamplesRequest], context: Context
     ) -> AsyncIterator[pb.ImportExamplesResponse]:
-        """Adds the examples of a stream, chunk by chunk."""
-        async for request in request_iterator:
-            drafts = [wire.draft_from_wire(item.example) for item in request.items]
-            chunk = await self._curator.import_chunk(DEFAULT_TENANT, drafts, validate_only=request.validate_only)
-            yield pb.ImportExamplesResponse(
-                last_line=request.items[-1].line,
-                accepted_count=len(chunk.saved),
-                created_count=len({one.example.id for one in chunk.saved if one.created}),
-                rejections=[
-                    pb.ImportRejection(line=request.items[i].line, error=error_to_wire(error))
-                    for i, error in sorted(chunk.rejected.items())
-                ],
-            )
+        """Adds the examples of a stream, chunk by chunk; while one is written the next is embedded."""
+        begun: asyncio.Queue[_Begun | Exception | None] = asyncio.Queue(1)
+        beginnings: set[asyncio.Task[BegunImport]] = set()
+
+        async def read() -> None:
+            try:
+                async for request in request_iterator:
+                    drafts = [wire.draft_from_wire(item.example) for item in request.items]
+                    beginning = asyncio.create_task(
+                        self._curator.begin_import(DEFAULT_TENANT, drafts, validate_only=request.validate_only)
+                    )
+                    beginnings.add(beginning)
+                    await begun.put((request, beginning))
+                await begun.put(None)
+            except Exception as error:  # noqa: BLE001 - it is raised where the answers are given, in its turn
+                await begun.put(error)
+
+        reader = asyncio.create_task(read())
+        try:
+            while (item := await begun.get()) is not None:
+                if isinstance(item, Exception):
+                    raise item
+                request, beginning = item
+                chunk = await self._curator.finish_import(await beginning)
+                beginnings.discard(beginning)
+                yield pb.ImportExamplesResponse(
+                    last_line=request.items[-1].line,
+                    accepted_count=len(chunk.saved),
+                    created_count=len({one.example.id for one in chunk.saved if one.created}),
+                    rejections=[
+                        pb.ImportRejection(line=request.items[i].line, error=error_to_wire(error))
+                        for i, error in sorted(chunk.rejected.items())
+                    ],
+                )
+        finally:
+            for task in (reader, *beginnings):
+                task.cancel()
+            await asyncio.gather(reader, *beginnings, return_exceptions=True)
 
     async def ExportExamples(
         self, request: pb.ExportExamplesRequest, context: Context
