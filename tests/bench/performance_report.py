@@ -178,6 +178,7 @@ def document(measured: Mapping[str, Any]) -> str:
         f"| {row['write_seconds']:.0f} s | {_seconds(row['index_seconds'])} | {row['disk_mib']:.0f} MiB |"
         for row in measured["growth"]
     ]
+    lines += _peers(measured.get("peers"))
     lines += [
         "",
         "## Where the time of one call goes",
@@ -190,6 +191,33 @@ def document(measured: Mapping[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _peers(figures: Figures | None) -> list[str]:
+    """What others reach; none when it was not measured."""
+    if figures is None:
+        return []
+    shares = _per_turn(figures, "infinity-emb", "engine alone")
+    routed, ours = figures["semantic-router, routing alone"][0], figures["nearvote, search and vote alone"][0]
+    return [
+        "",
+        "## Beside others' parts",
+        "",
+        "Measured by `python -m tests.bench.peers_speed`, in turns of their own.",
+        "",
+        "| | texts a second | |",
+        "|---|---|---|",
+        f"| engine alone, mixed lengths | {_spread(figures['engine alone'], 0)} | |",
+        (
+            f"| infinity-emb 0.0.78, torch, the same texts | {_spread(figures['infinity-emb'], 0)} "
+            f"| {_spread(shares, 2)} of the engine alone |"
+        ),
+        f"| semantic-router 1.1.1, routing among 10,000 utterances, vectors known | {routed:.0f} | |",
+        (
+            f"| nearvote, search in both views and vote among 10,000 examples, vectors known | {ours:.0f} "
+            f"| {ours / routed:.1f}x |"
+        ),
+    ]
 
 
 def _seconds(taken: float) -> str:

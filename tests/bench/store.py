@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from tests.bench.texts import draw
 
+from nearvote.classify import Options
 from nearvote.embedding.batcher import Batcher
 from nearvote.embedding.embedder import Embedder
 from nearvote.embedding.encoder import Matrix
@@ -151,6 +152,18 @@ async def prepare(folder: Path, count: int, *, precision: str = "fp32") -> None:
         await fill(parts.store, count, of)
     if count <= MOST_INDEXED:
         build_indexes(folder)
+
+
+async def classified(folder: Path, texts: Sequence[str]) -> float:
+    """Messages a second that are searched for and voted on in this process, one after the other, embeddings known."""
+    async with _open(folder, "fp32") as parts:
+        for turn in range(2):  # the first fills the cache
+            began = time.perf_counter()
+            for text in texts:
+                await parts.classifier.classify(DEFAULT_TENANT, [text], [TASK], Options())
+            if turn:
+                return len(texts) / (time.perf_counter() - began)
+    raise AssertionError("never")
 
 
 def _open(folder: Path, precision: str) -> AbstractAsyncContextManager[Parts]:
