@@ -17,7 +17,7 @@ import pytest
 from nearvote.errors import StoreLocked, StoreUnavailable
 from nearvote.examples import edge_index
 from nearvote.examples.edge_engine import EdgeEngine, build_indexes
-from nearvote.examples.engine import NearestQuery, Point, Schema
+from nearvote.examples.engine import NearestQuery, Point, Schema, Sparse
 
 SCHEMA = Schema({"meaning": 2}, tenant="tenant", keywords=("labels",), integers=("window",))
 IDS = [f"00000000-0000-4000-8000-{i:012d}" for i in range(100)]
@@ -289,4 +289,44 @@ async def test_searches_of_one_turn_go_together(tmp_path: Path, monkeypatch: pyt
         assert [[hit.payload["n"] for hit in found] for found in answer] == [[5 * i]] * len(asked[i])
     assert len(batches) <= 5
     assert max(batches) == 16
+    await engine.close()
+
+
+async def test_changes_after_an_index(tmp_path: Path) -> None:
+    """Points of an index are changed, moved, deleted and given further vectors as any others."""
+    schema = Schema(dense={"meaning": 2, "other": 2}, tenant="tenant", keywords=("task",), sparse=("surface",))
+    engine = EdgeEngine(tmp_path)
+    await engine.create_collection("c", schema)
+    ids = [str(uuid.UUID(int=i)) for i in range(2_500)]
+    angles = np.linspace(0, np.pi / 2, len(ids))
+    surface = Sparse([1, 2], [0.5, 0.5])
+    points = [
+        Point(id_, {"tenant": "t", "n": i}, {"meaning": [float(np.cos(a)), float(np.sin(a))], "surface": surface})
+        for i, (id_, a) in enumerate(zip(ids, angles, strict=True))
+    ]
+    await engine.upsert("c", points)
+    await engine.close()
+    engine = EdgeEngine(tmp_path)
+    assert (tmp_path / "collections" / "c.indexed").exists()
+
+    async def nearest(using: str, vector: list[float] | Sparse, **match: str | int) -> list[int]:
+        query = NearestQuery(vector, using, {"tenant": "t", **match}, 3, ("n",))
+        ((found),) = await engine.nearest("c", [query])
+        return [hit.payload["n"] for hit in found]
+
+    await engine.upsert("c", [Point(ids[0], {"tenant": "t", "n": 0}, {"meaning": [0.0, 1.0], "surface": surface})])
+    await engine.delete("c", {"tenant": "t", "n": 1})
+    await engine.set_payload("c", {"tenant": "t", "n": 2}, {"task": "moved"})
+    await engine.set_vectors("c", {ids[3]: {"other": [1.0, 0.0]}, ids[4]: {"other": [0.0, 1.0]}})
+    await engine.set_vectors("c", {ids[5]: {"surface": Sparse([9], [1.0])}})
+    for _ in range(2):
+        assert await nearest("meaning", [1.0, 0.0]) == [2, 3, 4]
+        assert await nearest("meaning", [1.0, 0.0], task="moved") == [2]
+        assert 0 in await nearest("meaning", [0.0, 1.0])
+        assert await nearest("other", [1.0, 0.0]) == [3, 4]
+        assert await nearest("surface", Sparse([9], [1.0])) == [5]
+        assert await engine.count("c", {"tenant": "t"}) == 2_499
+        assert len(await engine.retrieve("c", ids[:6], None)) == 5
+        await engine.close()
+        engine = EdgeEngine(tmp_path)
     await engine.close()
