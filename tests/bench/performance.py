@@ -85,6 +85,8 @@ def throughput(figures: Figures, files: dict[str, Path], fp32: str, int8: str, p
         "batches of 32, 4 at a time, int8": load(int8, mixed, "--kind", "batch", "--concurrency", 4)["rate"],
         "unary, 32 at a time": load(fp32, mixed, "--concurrency", 32)["rate"],
         "plain server, 32 at a time": load(plain_edge, mixed, "--concurrency", 32)["rate"],
+        "unary, 32 at a time, chat": load(fp32, files["chat"], "--concurrency", 32)["rate"],
+        "plain server, 32 at a time, chat": load(plain_edge, files["chat"], "--concurrency", 32)["rate"],
     }
     for name, value in found.items():
         figures[name].append(value)
@@ -117,7 +119,7 @@ def cache(figures: Figures, files: dict[str, Path], without: str, with_cache: st
 
 def imports(figures: Figures, folder: Path, files: dict[str, Path]) -> None:
     """One turn of an import into a service of its own, and of the engine alone on the same texts."""
-    texts = draw("chat", 3_000)
+    texts = draw("mixed", 4_000, seed=2)
     lines = folder / "import.jsonl"
     lines.write_text("".join(json.dumps({"text": text, "label": "a"}) + "\n" for text in texts))
     files["import"] = folder / "import.json"

@@ -40,8 +40,8 @@ _PROMISES: tuple[tuple[str, Callable[[Figures], list[float]], float, float, str,
     ("the same by stream", lambda f: _per_turn(f, "stream, 64 at a time", "engine alone"), 0.85, 0.95, "", True),
     ("the same in batches", lambda f: _per_turn(f, "batches of 32, 4 at a time", "engine alone"), 0.85, 0.95, "", True),
     (
-        "against the plain server, 32 at a time",
-        lambda f: _per_turn(f, "unary, 32 at a time", "plain server, 32 at a time"),
+        "against the plain server, chat messages, 32 at a time",
+        lambda f: _per_turn(f, "unary, 32 at a time, chat", "plain server, 32 at a time, chat"),
         4,
         6,
         "x",
@@ -83,7 +83,7 @@ _PROMISES: tuple[tuple[str, Callable[[Figures], list[float]], float, float, str,
     ),
     ("resident memory, warm, 10,000 examples", _memory, 450, 300, " MiB", False),
     (
-        "import: share of the engine's rate",
+        "import, mixed lengths, the command's own start included: share of the engine's rate",
         lambda f: _per_turn(f, "import", "engine alone, texts of the import"),
         0.85,
         0.95,
@@ -150,6 +150,8 @@ def document(measured: Mapping[str, Any]) -> str:
         "batches of 32, 4 at a time, int8",
         "unary, 32 at a time",
         "plain server, 32 at a time",
+        "unary, 32 at a time, chat",
+        "plain server, 32 at a time, chat",
     ):
         shares = [a / b for a, b in zip(figures[name], engine, strict=True)]
         lines.append(f"| {name} | {_spread(figures[name], 0)} | {_spread(shares, 2)} |")
@@ -180,6 +182,10 @@ def document(measured: Mapping[str, Any]) -> str:
     ]
     lines += _peers(measured.get("peers"))
     lines += [
+        "",
+        "Edge keeps up with the encoder up to some 100,000 examples: from there on a search in the surface view, which",
+        "looks through all that share an n-gram, takes longer than the encoder does, and holds the interpreter all the",
+        "while. With more, let a Qdrant server take its place (`NEARVOTE_QDRANT_URL`).",
         "",
         "## Where the time of one call goes",
         "",

@@ -30,6 +30,7 @@ from nearvote.examples.edge_engine import build_indexes
 from nearvote.examples.example import Example, example_id
 from nearvote.examples.qdrant_store import QdrantStore
 from nearvote.examples.store import EmbeddedExample, SearchQuery
+from nearvote.seeding import seed_examples, shipped_seeds
 from nearvote.settings import read_settings
 from nearvote.tasks.task import DEFAULT_TENANT, Label, Task
 from nearvote.text.surface import SparseVector, surface_vector
@@ -64,7 +65,8 @@ async def real(precision: str = "fp32") -> Real:
     if precision not in _real:
         settings = read_settings({"precision": precision})
         texts = draw("chat", _REAL + _ASKED)
-        examples = [Labelled("t", str(i % 2), text) for i, text in enumerate(texts[:100])]
+        seeds = seed_examples(shipped_seeds()) if precision == "int8" else []
+        examples = [Labelled(seed.task, seed.labels[0], seed.text) for seed in seeds]
         encoder = load_encoder(settings.model, None, "cpu", settings.cache_dir, None, settings.precision, examples)
         batcher = Batcher(encoder)
         embedder = Embedder(encoder, batcher)

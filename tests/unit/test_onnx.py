@@ -144,6 +144,8 @@ def _without_spec(path: Path) -> None:
 
 
 _DAMAGES = [
+    ("model.onnx.data", _halved),
+    ("model.onnx.data", _emptied),
     ("model.onnx", _halved),
     ("model.onnx", _emptied),
     ("model.onnx", Path.unlink),

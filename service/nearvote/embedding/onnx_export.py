@@ -93,6 +93,7 @@ def _write_graph(model: SentenceTransformer, path: Path) -> None:
             output_names=["vectors"],  # not "embedding": a node inside the graph has that name
             dynamic_shapes={"input_ids": dynamic, "attention_mask": dynamic},
             dynamo=True,
-            external_data=False,
+            # Weights in a file of their own are mapped, not read: what several sessions use is in memory once.
+            external_data=True,
             verbose=False,
         )
