@@ -330,3 +330,26 @@ async def test_who_is_alone_is_told(gated: Gated, batcher: Batcher) -> None:
     await _soon(batcher.encode([_window(1)]))
     await _soon(batcher.encode([_window(2, 12), _window(3, 12)]))
     assert gated.alone == [True, False, True]
+
+
+async def test_short_windows_pass_long_ones(gated: Gated) -> None:
+    """Of several workers one at a time takes long windows; short ones pass, and the long ones keep their turn."""
+    batcher = Batcher(gated, max_batch_tokens=12, workers=2)
+    gated.gate.clear()
+    tasks = [asyncio.create_task(batcher.encode([_window(i, 200)])) for i in (1, 2, 3)]
+    await asyncio.sleep(0)
+    tasks += [asyncio.create_task(batcher.encode([_window(i, 12)])) for i in (4, 5)]
+    for _ in range(100):
+        await asyncio.sleep(0.005)
+        if len(gated.batches) == 2:
+            break
+    await asyncio.sleep(0.05)
+    assert [_firsts(batch) for batch in gated.batches] == [[1], [4]]
+    assert not gated.alone[1], "there is a long one beside it"
+    gated.gate.set()
+    await _all(*tasks)
+    order = [batch[0][0] for batch in gated.batches]
+    assert [i for i in order if i <= 3] == [1, 2, 3]
+    for i, task in enumerate(tasks, start=1):
+        np.testing.assert_array_equal([gated.vector(i)], task.result().vectors)
+    await batcher.close()

@@ -22,6 +22,8 @@ CUDA_BATCH_TOKENS = 32_768
 # How much of the queue is looked at for windows of like length, in windows; more where a batch holds more.
 LOOKAHEAD = 256
 _SHORTEST = 16  # tokens of a short message
+# A window of more tokens than this is long: on one core it takes longer than anybody wants to wait for a short one.
+_LONG = 128
 
 
 @dataclass(slots=True, eq=False)
@@ -61,7 +63,9 @@ class Batcher:
     as many batches as there are requests, not for all windows of a long mail before it. Windows of like length go with
     it, since a batch costs as much as its longest window times their number.
 
-    Threads of its own take the batches: they need not wait for an event loop that is at work on what came before.
+    Threads of its own take the batches: they need not wait for an event loop that is at work on what came before. Of
+    several workers one at a time takes long windows, with all cores unless short ones wait; another is always there for
+    these.
 
     Args:
         encoder: Its `encode` is called by these threads.
@@ -78,6 +82,7 @@ class Batcher:
         self._requests: deque[deque[_Waiting]] = deque()  # the one whose turn it is first
         self._depth = 0
         self._under_way: list[list[_Waiting]] = []
+        self._long_under_way = 0
         self._moved = time.perf_counter()  # when a batch last began or ended
         self._closed = False
         self._threads: list[threading.Thread] = []
@@ -154,12 +159,14 @@ class Batcher:
     def _work(self, loop: asyncio.AbstractEventLoop) -> None:
         while True:
             with self._queue:
-                while not self._closed and not (batch := self._take()):
+                while not self._closed and not (batch := self._take(long=self._long_under_way == 0)):
                     self._queue.wait()
                 if self._closed:
                     return
                 self._under_way.append(batch)
-                alone = len(self._under_way) == 1 and not self._depth
+                is_long = self._workers > 1 and _is_long(batch[0])
+                self._long_under_way += is_long
+                alone = self._only_long_wait() if is_long else len(self._under_way) == 1 and not self._depth
                 self._moved = started = time.perf_counter()
                 if self._depth:
                     self._queue.notify()  # there is work for another
@@ -175,23 +182,31 @@ class Batcher:
                 tell = functools.partial(_set_error, batch, error)
                 self._drop_requests_of(batch)
             with self._queue:
+                self._long_under_way -= is_long
                 self._under_way.remove(batch)
                 self._moved = time.perf_counter()
             with contextlib.suppress(RuntimeError):  # the loop is gone, and all who waited with it
                 loop.call_soon_threadsafe(tell)
 
-    def _take(self) -> list[_Waiting]:
-        """Takes a window of the request whose turn it is, and those nearest to it in length that the budget allows."""
+    def _take(self, *, long: bool) -> list[_Waiting]:
+        """Takes a window of the request whose turn it is, and those nearest to it in length that the budget allows.
+
+        Without `long` the turn is that of the first request whose next window is short; there may be none. Those that
+        are passed over keep their place.
+        """
         self._drop_gone()
-        if not self._requests:
+        turn = next((i for i, request in enumerate(self._requests) if long or not _is_long(request[0])), None)
+        if turn is None:
             return []
-        own = self._requests[0][0]
+        own = self._requests[turn][0]
         each = max(1, self._lookahead // len(self._requests))
         ahead = [item for request in self._requests for item in islice(request, each)][: self._lookahead]
         ahead.sort(key=lambda item: abs(len(item.window) - len(own.window)))  # stable: the earlier of equals first
         batch: list[_Waiting] = []
         longest = 0
         for item in ahead:
+            if not long and _is_long(item):
+                continue
             grown = max(longest, len(item.window))
             if batch and grown * (len(batch) + 1) > self._max_batch_tokens:
                 break
@@ -203,9 +218,14 @@ class Batcher:
                 item = request.popleft()
                 if id(item) not in taken:
                     request.append(item)
-        self._requests.rotate(-1)  # the next one's turn
+        served = self._requests[turn]
+        del self._requests[turn]
+        self._requests.append(served)  # the next one's turn
         self._depth -= len(batch)
         return batch
+
+    def _only_long_wait(self) -> bool:
+        return all(_is_long(item) for request in self._requests for item in islice(request, 1))
 
     def _drop_requests_of(self, batch: Sequence[_Waiting]) -> None:
         """Leaves out the other windows of requests that have failed."""
@@ -221,6 +241,10 @@ class Batcher:
         kept = (deque(item for item in request if wanted(item)) for request in self._requests)
         self._requests = deque(request for request in kept if request)
         self._depth = sum(map(len, self._requests))
+
+
+def _is_long(item: _Waiting) -> bool:
+    return len(item.window) > _LONG
 
 
 def _set_results(encoded: "Sequence[tuple[asyncio.Future[_Encoded], _Encoded]]") -> None:

@@ -68,7 +68,7 @@ class Encoder(Protocol):
 
         Args:
             windows: Token ids of each window, 1 to `window_tokens` long.
-            alone: Whether nothing else is being encoded or waits, so that it may take all cores.
+            alone: Whether it may take all cores: nothing else is being encoded or waits, or only what is short.
 
         Returns:
             (len(windows), dimension) float32, rows of length 1, in the order given.
