@@ -28,6 +28,8 @@ from tests.bench.start import resident_mib
 from tests.bench.texts import draw, repeated
 from tests.integration.server import Server, free_port
 
+from nearvote.settings import read_settings
+
 EXAMPLES = 10_000
 COUNTS = (1_000, 10_000, 100_000, 300_000)
 _SECONDS = 5.0
@@ -179,6 +181,14 @@ def stages(address: str, file: Path) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in seen.items()}
 
 
+def found_for_int8() -> dict[str, float]:
+    """How far 8 bits agreed with full precision when the model was made smaller."""
+    folders = (read_settings({}).cache_dir / "models").iterdir()
+    newest = max((found for folder in folders if (found := folder / "int8.json").exists()), key=os.path.getmtime)
+    agreement: dict[str, float] = json.loads(newest.read_text())
+    return agreement
+
+
 def _repeat(what: str, repeats: int, turn: Callable[[], None]) -> None:
     for i in range(repeats):
         turn()
@@ -238,7 +248,7 @@ async def main() -> None:
         "figures": figures,
         "growth": grown,
         "stages": shares,
-        "label_agreement": agreement[1]["encoder"]["label_agreement"],
+        "int8": {"served": agreement[1]["encoder"]["engine"].endswith("int8"), **found_for_int8()},
         "model": agreement[0]["encoder"]["model"],
         "cores": len(os.sched_getaffinity(0)),
     }
