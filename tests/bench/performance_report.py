@@ -131,6 +131,7 @@ def document(measured: Mapping[str, Any]) -> str:
         "|---|---|---|---|---|",
     ]
     int8 = measured["int8"]
+    verdict = "it was served" if int8["served"] else "less than 98.5 %, so that it is refused"
     for name, values_of, floor, aim, unit, more in _PROMISES:
         if "int8" in name and not int8["served"]:
             lines.append(f"| {name} | refused | {floor:g}{unit} | {aim:g}{unit} | **below the floor** |")
@@ -169,7 +170,7 @@ def document(measured: Mapping[str, Any]) -> str:
         "length and encodes, and nothing else: the limit. `plain server` is one `encode` and one search in the same",
         "store a request, in a pool of threads behind grpc.aio (`tests/bench/plain_server.py`).",
         f"In 8 bits {int8['share']:.1%} of {int8['examples']:,} examples of the seeds keep their label, at a mean",
-        f"cosine of {int8['cosine']:.4f}: {'it was served' if int8['served'] else 'less than 98.5 %, so that it is refused'}.",
+        f"cosine of {int8['cosine']:.4f}: {verdict}.",
         "",
         "## With more examples",
         "",
