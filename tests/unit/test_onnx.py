@@ -230,6 +230,11 @@ def test_hashing_needs_no_model(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def _forget_int8(cache: Path) -> None:
+    """What somebody else made of the shared export is not what is tested."""
+    (_export_of(cache) / "int8.json").unlink(missing_ok=True)
+
+
 def _labelled(rng: np.random.Generator) -> list[Labelled]:
     words = {"spam": ["win money now", "free prize", "cheap pills"], "ham": ["see you at lunch", "the meeting moved"]}
     return [
@@ -249,6 +254,7 @@ def test_the_same_alone_and_beside_others(encoder: Encoder) -> None:
 def test_int8_where_labels_stay(encoder: Encoder, damaged_cache: Path) -> None:
     """In 8 bits vectors are a little off, and of a space of their own; the figure is measured once and kept."""
     rng = np.random.default_rng(0)
+    _forget_int8(damaged_cache)
     small = load_encoder(DEFAULT_MODEL, None, "cpu", damaged_cache, 2, "int8", _labelled(rng))
     assert (small.spec.engine, small.spec.key == encoder.spec.key) == ("onnx-cpu-int8", False)
     assert 0.985 <= small.spec.label_agreement <= 1
@@ -261,6 +267,7 @@ def test_int8_where_labels_stay(encoder: Encoder, damaged_cache: Path) -> None:
 
 def test_int8_refused_where_nothing_tells(damaged_cache: Path) -> None:
     """Where no examples tell whether labels stay, or too few keep theirs, full precision serves."""
+    _forget_int8(damaged_cache)
     assert load_encoder(DEFAULT_MODEL, None, "cpu", damaged_cache, 2, "int8").spec.engine == "onnx-cpu"
     examples = _labelled(np.random.default_rng(0))
     told = load_encoder(DEFAULT_MODEL, None, "cpu", damaged_cache, 2, "int8", examples)
