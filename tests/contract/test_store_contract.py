@@ -288,9 +288,13 @@ async def test_engines_agree(engines: tuple[Engine, Engine], chance: Chance) -> 
         await engine.create_collection("c", schema)
         assert "c" in await engine.collections()
     for _ in range(12):
-        points = [Point(id_, chance.payload(), {"meaning": chance.vector()}) for id_ in chance.sample(ids, 10)]
+        points = [
+            Point(id_, {**chance.payload(), "id": id_}, {"meaning": chance.vector()}) for id_ in chance.sample(ids, 10)
+        ]
         changed, deleted = chance.match(), chance.match() if chance.random() < 0.3 else None
-        queries = [NearestQuery(chance.vector(), "meaning", chance.match(), 5, ("tenant", "new")) for _ in range(3)]
+        queries = [
+            NearestQuery(chance.vector(), "meaning", chance.match(), 5, ("id", "tenant", "new")) for _ in range(3)
+        ]
         some, asked, start = chance.sample(ids, 5), chance.match(), chance.choice(ids)
         answers, scores = [], []
         for engine in engines:

@@ -51,8 +51,8 @@ def test_every_metric_moves(start: Start) -> None:
     assert grown('nearvote_abstentions_total{reason="NO_TEXT",task="spam"}') == 1
     assert grown('nearvote_top_similarity_count{task="spam"}') == 5
     assert grown('nearvote_margin_count{task="spam"}') == 5
-    assert grown("nearvote_encoder_batch_windows_sum") >= 3
-    assert grown("nearvote_encoder_batch_padded_tokens_sum") >= 9
+    assert grown("nearvote_encoder_batch_windows_sum") == 3, "the example and two messages; the others were known"
+    assert grown("nearvote_encoder_batch_padded_tokens_sum") == 9
     assert grown("nearvote_embedding_cache_hits_total") == 3
     assert grown("nearvote_embedding_cache_misses_total") == 3
     assert after["nearvote_embedding_cache_bytes"] > before["nearvote_embedding_cache_bytes"]

@@ -98,8 +98,10 @@ class Embedder:
 
     async def unreadable(self, texts: Sequence[str]) -> list[int]:
         """Which of the texts, by their place, have nothing to read. Embeds none of them."""
-        keys, cleaned = await _run(self._clean, texts, sum(map(len, texts)))
-        tokens = dict(zip(cleaned, self._encoder.tokenize(list(cleaned.values())), strict=True))
+        characters = sum(map(len, texts))
+        keys, cleaned = await _run(self._clean, texts, characters)
+        found = await _run(self._encoder.tokenize, list(cleaned.values()), characters)
+        tokens = dict(zip(cleaned, found, strict=True))
         return [i for i, key in enumerate(keys) if not len(tokens[key])]
 
     def _clean(self, texts: Sequence[str]) -> tuple[list[bytes], dict[bytes, str]]:
