@@ -191,9 +191,9 @@ def document(measured: Mapping[str, Any]) -> str:
     lines += _peers(measured.get("peers"))
     lines += [
         "",
-        "Where Edge should give way: with 100,000 examples a search in the surface view, which looks through all that",
-        "share an n-gram, takes longer than the encoder does for a chat message, and holds the interpreter all the while.",
-        "From there on let a Qdrant server take its place (`NEARVOTE_QDRANT_URL`).",
+        "Where Edge should give way: with 100,000 examples a search in the surface view, which looks through all",
+        "that share an n-gram, takes longer than the encoder does for a chat message, and holds the interpreter",
+        "meanwhile. From there on let a Qdrant server take its place (`NEARVOTE_QDRANT_URL`).",
         "",
         "## Where the time of one call goes",
         "",
