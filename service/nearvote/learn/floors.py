@@ -188,7 +188,8 @@ def _margins_for_benign(policy: Policy, rules: Rules, share: float, judged: Judg
     """One margin for all labels but the benign one, at which few enough benign texts get one of them.
 
     False positives are few, so they are counted in two ways, and the higher number goes: those that there are, and
-    those that the probabilities let expect.
+    those that the probabilities let expect and a standard deviation more, since what is expected is exceeded half of
+    the time.
     """
     benign = rules.labels.index(rules.benign_label)
     negative = judged.has[:, benign] | ~_inside(judged, rules)
@@ -197,7 +198,8 @@ def _margins_for_benign(policy: Policy, rules: Rules, share: float, judged: Judg
     margins = _margin(judged.scores)[given]
     order = np.argsort(-margins, kind="stable")
     counted = np.cumsum(negative[given[order]])
-    expected = np.cumsum(judged.scores[given[order], benign])
+    chance = judged.scores[given[order], benign]
+    expected = np.cumsum(chance) + np.sqrt(np.cumsum(chance * (1 - chance)))
     # Both grow. Less than half a false positive is none.
     kept = int(((counted <= allowed + 1e-9) & (expected <= max(allowed, 0.5))).sum())
     floor = _up(float(margins[order[kept]])) if kept < len(order) else 0.0  # just above the first that is too many
