@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from nearvote.access.caller import DEFAULT_TENANT
 from nearvote.classify import Classifies, Options
 from nearvote.curate import Curator
 from nearvote.errors import CannotFit, InvalidField, NearvoteError
@@ -17,7 +18,7 @@ from nearvote.learn.learner import Learner
 from nearvote.learn.report import Outcome
 from nearvote.tasks.fit import Fit
 from nearvote.tasks.registry import TaskRegistry
-from nearvote.tasks.task import DEFAULT_TENANT, Label, Task
+from nearvote.tasks.task import Label, Task
 
 _CHUNK = 64
 _POLL_SECONDS = 0.05

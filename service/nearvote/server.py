@@ -12,6 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import start_http_server
 
+from nearvote.access.caller import DEFAULT_TENANT
 from nearvote.errors import InvalidSetting
 from nearvote.observe.health import HealthMonitor
 from nearvote.rpc.classification import ClassificationServicer
@@ -21,7 +22,6 @@ from nearvote.rpc.interceptors import StatusInterceptor
 from nearvote.rpc.learning import LearningServicer
 from nearvote.rpc.tasks import TaskServicer
 from nearvote.settings import Settings
-from nearvote.tasks.task import DEFAULT_TENANT
 from nearvote.v1 import (
     classification_service_pb2,
     classification_service_pb2_grpc,

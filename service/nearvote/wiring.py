@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from nearvote.access.caller import DEFAULT_TENANT
 from nearvote.classify import Classifier
 from nearvote.curate import Curator
 from nearvote.embedding.batcher import CUDA_BATCH_TOKENS, Batcher
@@ -24,7 +25,6 @@ from nearvote.reindex import Reindexed, reindex
 from nearvote.seeding import load_seeds, seed_examples, shipped_seeds
 from nearvote.settings import Settings
 from nearvote.tasks.registry import TaskRegistry
-from nearvote.tasks.task import DEFAULT_TENANT
 from nearvote.text.surface import SURFACE_VERSION
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from nearvote.access.caller import DEFAULT_TENANT
 from nearvote.classify import Classification, Options
 from nearvote.settings import read_settings
-from nearvote.tasks.task import DEFAULT_TENANT
 from nearvote.wiring import Parts, parts_of
 
 DATA = Path(os.environ.get("NEARVOTE_EVAL_DATA", "../shared/data"))

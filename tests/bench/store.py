@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from tests.bench.texts import draw
 
+from nearvote.access.caller import DEFAULT_TENANT
 from nearvote.classify import Options
 from nearvote.embedding.batcher import Batcher
 from nearvote.embedding.embedder import Embedder
@@ -32,7 +33,7 @@ from nearvote.examples.qdrant_store import QdrantStore
 from nearvote.examples.store import EmbeddedExample, SearchQuery
 from nearvote.seeding import seed_examples, shipped_seeds
 from nearvote.settings import read_settings
-from nearvote.tasks.task import DEFAULT_TENANT, Label, Task
+from nearvote.tasks.task import Label, Task
 from nearvote.text.surface import SparseVector, surface_vector
 from nearvote.voting.neighbor import View
 from nearvote.wiring import Parts, parts_of

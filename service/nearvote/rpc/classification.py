@@ -10,9 +10,8 @@ from nearvote.classify import Classifies
 from nearvote.errors import InvalidField, NearvoteError
 from nearvote.limits import Limits
 from nearvote.rpc import wire
-from nearvote.rpc.caller import Context
+from nearvote.rpc.caller import Context, tenant
 from nearvote.rpc.status import error_to_wire, internal_to_wire, log_cause
-from nearvote.tasks.task import DEFAULT_TENANT
 from nearvote.v1 import classification_service_pb2 as pb
 from nearvote.v1.classification_service_pb2_grpc import ClassificationServiceServicer
 
@@ -38,7 +37,7 @@ class ClassificationServicer(ClassificationServiceServicer):
     async def BatchClassify(self, request: pb.BatchClassifyRequest, context: Context) -> pb.BatchClassifyResponse:
         """Labels many messages."""
         classified = await self._classifier.classify(
-            DEFAULT_TENANT, request.texts, request.tasks, wire.options_from_wire(request.options)
+            tenant(), request.texts, request.tasks, wire.options_from_wire(request.options)
         )
         return pb.BatchClassifyResponse(classifications=[wire.classification_to_wire(one) for one in classified])
 
@@ -90,7 +89,7 @@ class ClassificationServicer(ClassificationServiceServicer):
 
     async def _classify_one(self, request: pb.ClassifyRequest | pb.StreamClassifyRequest) -> Any:
         (classified,) = await self._classifier.classify(
-            DEFAULT_TENANT, [request.text], request.tasks, wire.options_from_wire(request.options)
+            tenant(), [request.text], request.tasks, wire.options_from_wire(request.options)
         )
         return wire.classification_to_wire(classified)
 

@@ -7,10 +7,9 @@ from typing import TypeAlias
 from nearvote.curate import BegunImport, Curator
 from nearvote.errors import NearvoteError
 from nearvote.rpc import wire
-from nearvote.rpc.caller import Context
+from nearvote.rpc.caller import Context, tenant
 from nearvote.rpc.pages import page_start, page_token
 from nearvote.rpc.status import error_to_wire
-from nearvote.tasks.task import DEFAULT_TENANT
 from nearvote.v1 import example_service_pb2 as pb
 from nearvote.v1.example_service_pb2_grpc import ExampleServiceServicer
 
@@ -26,7 +25,7 @@ class ExampleServicer(ExampleServiceServicer):
     async def CreateExample(self, request: pb.CreateExampleRequest, context: Context) -> pb.CreateExampleResponse:
         """Adds or replaces one example."""
         try:
-            (saved,) = await self._curator.create(DEFAULT_TENANT, [wire.draft_from_wire(request.example)])
+            (saved,) = await self._curator.create(tenant(), [wire.draft_from_wire(request.example)])
         except NearvoteError as error:
             error.field = error.field.replace("examples[0]", "example")
             raise
@@ -37,7 +36,7 @@ class ExampleServicer(ExampleServiceServicer):
     ) -> pb.BatchCreateExamplesResponse:
         """Adds or replaces many examples."""
         drafts = [wire.draft_from_wire(example) for example in request.examples]
-        saved = await self._curator.create(DEFAULT_TENANT, drafts)
+        saved = await self._curator.create(tenant(), drafts)
         return pb.BatchCreateExamplesResponse(
             examples=[wire.example_to_wire(one.example) for one in saved],
             created_count=len({one.example.id for one in saved if one.created}),
@@ -45,14 +44,14 @@ class ExampleServicer(ExampleServiceServicer):
 
     async def GetExample(self, request: pb.GetExampleRequest, context: Context) -> pb.GetExampleResponse:
         """Returns one example."""
-        example = await self._curator.get(DEFAULT_TENANT, request.task, request.id)
+        example = await self._curator.get(tenant(), request.task, request.id)
         return pb.GetExampleResponse(example=wire.example_to_wire(example))
 
     async def ListExamples(self, request: pb.ListExamplesRequest, context: Context) -> pb.ListExamplesResponse:
         """Returns a page of examples."""
-        query = ("examples", DEFAULT_TENANT, request.task, request.label, request.source)
+        query = ("examples", tenant(), request.task, request.label, request.source)
         page = await self._curator.list_page(
-            DEFAULT_TENANT,
+            tenant(),
             request.task,
             label=request.label,
             source=request.source,
@@ -67,7 +66,7 @@ class ExampleServicer(ExampleServiceServicer):
     async def SearchExamples(self, request: pb.SearchExamplesRequest, context: Context) -> pb.SearchExamplesResponse:
         """Returns the nearest examples."""
         found = await self._curator.search(
-            DEFAULT_TENANT, request.task, request.text, label=request.label, limit=request.limit
+            tenant(), request.task, request.text, label=request.label, limit=request.limit
         )
         return pb.SearchExamplesResponse(
             results=[
@@ -77,7 +76,7 @@ class ExampleServicer(ExampleServiceServicer):
 
     async def DeleteExample(self, request: pb.DeleteExampleRequest, context: Context) -> pb.DeleteExampleResponse:
         """Deletes one example."""
-        await self._curator.delete(DEFAULT_TENANT, request.task, request.id)
+        await self._curator.delete(tenant(), request.task, request.id)
         return pb.DeleteExampleResponse()
 
     async def ImportExamples(
@@ -92,7 +91,7 @@ class ExampleServicer(ExampleServiceServicer):
                 async for request in request_iterator:
                     drafts = [wire.draft_from_wire(item.example) for item in request.items]
                     beginning = asyncio.create_task(
-                        self._curator.begin_import(DEFAULT_TENANT, drafts, validate_only=request.validate_only)
+                        self._curator.begin_import(tenant(), drafts, validate_only=request.validate_only)
                     )
                     beginnings.add(beginning)
                     await begun.put((request, beginning))
@@ -126,5 +125,5 @@ class ExampleServicer(ExampleServiceServicer):
         self, request: pb.ExportExamplesRequest, context: Context
     ) -> AsyncIterator[pb.ExportExamplesResponse]:
         """Returns all examples of a task as a stream."""
-        async for examples in self._curator.export(DEFAULT_TENANT, request.task):
+        async for examples in self._curator.export(tenant(), request.task):
             yield pb.ExportExamplesResponse(examples=[wire.example_to_wire(example) for example in examples])

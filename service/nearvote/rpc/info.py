@@ -3,9 +3,8 @@
 from nearvote.embedding.encoder import EncoderSpec
 from nearvote.limits import Limits
 from nearvote.rpc import wire
-from nearvote.rpc.caller import Context
+from nearvote.rpc.caller import Context, tenant
 from nearvote.tasks.registry import TaskRegistry
-from nearvote.tasks.task import DEFAULT_TENANT
 from nearvote.v1 import info_service_pb2 as pb
 from nearvote.v1.info_service_pb2_grpc import InfoServiceServicer
 from nearvote.version import VERSION
@@ -23,15 +22,15 @@ class InfoServicer(InfoServiceServicer):
     async def GetInfo(self, request: pb.GetInfoRequest, context: Context) -> pb.GetInfoResponse:
         """Returns version, encoder, limits and tasks."""
         summaries = []
-        for task in await self._tasks.list_all(DEFAULT_TENANT):
-            sizes = await self._tasks.class_sizes(DEFAULT_TENANT, task.name)
+        for task in await self._tasks.list_all(tenant()):
+            sizes = await self._tasks.class_sizes(tenant(), task.name)
             summaries.append(
                 pb.TaskSummary(
                     name=task.name,
                     example_count=sizes.total,
                     label_counts={label: sizes.by_label.get(label, 0) for label in task.label_names},
                     policy_version=task.policy_version,
-                    examples_version=await self._tasks.examples_version(DEFAULT_TENANT, task.name),
+                    examples_version=await self._tasks.examples_version(tenant(), task.name),
                 )
             )
         spec = self._spec

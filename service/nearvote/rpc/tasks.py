@@ -5,10 +5,10 @@ from dataclasses import replace
 from nearvote.curate import MAX_PAGE
 from nearvote.errors import InvalidField
 from nearvote.rpc import wire
-from nearvote.rpc.caller import Context
+from nearvote.rpc.caller import Context, tenant
 from nearvote.rpc.pages import page_start, page_token
 from nearvote.tasks.registry import TaskRegistry
-from nearvote.tasks.task import DEFAULT_TENANT, Task
+from nearvote.tasks.task import Task
 from nearvote.v1 import task_service_pb2 as pb
 from nearvote.v1.task_service_pb2_grpc import TaskServiceServicer
 
@@ -41,20 +41,20 @@ class TaskServicer(TaskServiceServicer):
 
     async def CreateTask(self, request: pb.CreateTaskRequest, context: Context) -> pb.CreateTaskResponse:
         """Creates a task."""
-        task = await self._tasks.create(DEFAULT_TENANT, wire.task_from_wire(request.task))
+        task = await self._tasks.create(tenant(), wire.task_from_wire(request.task))
         return pb.CreateTaskResponse(task=wire.task_to_wire(task))
 
     async def GetTask(self, request: pb.GetTaskRequest, context: Context) -> pb.GetTaskResponse:
         """Returns one task."""
-        return pb.GetTaskResponse(task=wire.task_to_wire(await self._tasks.get(DEFAULT_TENANT, request.name)))
+        return pb.GetTaskResponse(task=wire.task_to_wire(await self._tasks.get(tenant(), request.name)))
 
     async def ListTasks(self, request: pb.ListTasksRequest, context: Context) -> pb.ListTasksResponse:
         """Returns a page of tasks."""
         if request.page_size > MAX_PAGE:
             raise InvalidField(f"page_size is 1 to {MAX_PAGE}, or 0 for {_DEFAULT_PAGE}", field="page_size")
-        query = ("tasks", DEFAULT_TENANT)
+        query = ("tasks", tenant())
         start = page_start(query, request.page_token) or ""
-        tasks = [task for task in await self._tasks.list_all(DEFAULT_TENANT) if task.name >= start]
+        tasks = [task for task in await self._tasks.list_all(tenant()) if task.name >= start]
         size = request.page_size or _DEFAULT_PAGE
         next_name = tasks[size].name if len(tasks) > size else None
         return pb.ListTasksResponse(
@@ -64,17 +64,17 @@ class TaskServicer(TaskServiceServicer):
     async def UpdateTask(self, request: pb.UpdateTaskRequest, context: Context) -> pb.UpdateTaskResponse:
         """Changes the fields of a task that the mask names."""
         given = wire.task_from_wire(request.task)
-        stored = await self._tasks.get(DEFAULT_TENANT, given.name)
+        stored = await self._tasks.get(tenant(), given.name)
         changed = _masked(stored, given, list(request.update_mask.paths))
         # The change is made on what was read here, so it holds only for that.
         expected = given.policy_version or stored.policy_version
         return pb.UpdateTaskResponse(
-            task=wire.task_to_wire(await self._tasks.update(DEFAULT_TENANT, changed, expected_version=expected))
+            task=wire.task_to_wire(await self._tasks.update(tenant(), changed, expected_version=expected))
         )
 
     async def DeleteTask(self, request: pb.DeleteTaskRequest, context: Context) -> pb.DeleteTaskResponse:
         """Deletes a task."""
-        count = await self._tasks.delete(DEFAULT_TENANT, request.name, force=request.force)
+        count = await self._tasks.delete(tenant(), request.name, force=request.force)
         return pb.DeleteTaskResponse(deleted_example_count=count)
 
 

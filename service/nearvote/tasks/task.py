@@ -15,8 +15,6 @@ _MAX_DESCRIPTION_BYTES = 1024
 _MAX_TEMPERATURE = 10.0
 _MAX_EXPONENT = 100.0
 
-DEFAULT_TENANT = "default"  # whose everything is while keys name no tenant
-
 
 @dataclass(frozen=True, slots=True)
 class Label:
