@@ -14,12 +14,13 @@ from nearvote.embedding.embedder import Embedder
 from nearvote.embedding.encoder import Encoder, EncoderSpec
 from nearvote.embedding.load import load_encoder
 from nearvote.embedding.onnx_encoder import usable_cores
-from nearvote.embedding.onnx_quantize import Labelled
+from nearvote.embedding.onnx_quantize import Jury, Labelled
 from nearvote.examples.edge_engine import EdgeEngine
 from nearvote.examples.qdrant_store import QdrantStore, open_store, stored_examples
 from nearvote.examples.store import VectorSpace
 from nearvote.learn.jobs import Jobs
 from nearvote.learn.learner import Learner
+from nearvote.learn.others import labels_by_others
 from nearvote.observe.metrics import Metrics, ObservedClassifier, ObservedEncoder
 from nearvote.reindex import Reindexed, reindex
 from nearvote.seeding import load_seeds, seed_examples, shipped_seeds
@@ -132,11 +133,11 @@ def open_engine(settings: Settings) -> "Engine":
 
 
 async def _encoder(settings: Settings, engine: "Engine") -> Encoder:
-    examples: list[Labelled] = []
+    jury = None
     if settings.precision == "int8":
         stored = await stored_examples(engine, _COMPARED)
         known = stored or seed_examples(settings.seeds_dir or shipped_seeds())
-        examples = [Labelled(example.task, example.labels[0], example.text) for example in known]
+        jury = Jury([Labelled(one.task, one.labels[0], one.text) for one in known], labels_by_others)
     return load_encoder(
         settings.model,
         settings.model_revision,
@@ -144,7 +145,7 @@ async def _encoder(settings: Settings, engine: "Engine") -> Encoder:
         settings.cache_dir,
         settings.threads,
         settings.precision,
-        examples,
+        jury,
     )
 
 

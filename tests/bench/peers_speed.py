@@ -7,7 +7,6 @@ vectors that are known, as a search and a vote do. Each runs in an environment o
 """
 
 import argparse
-import asyncio
 import json
 import subprocess
 import tempfile
@@ -85,7 +84,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    if sets.DATA.is_dir():
-        asyncio.run(main())
-    else:
-        print(f"no public sets at {sets.DATA}: name their folder in NEARVOTE_EVAL_DATA")
+    sets.measure_with(main)

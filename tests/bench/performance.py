@@ -8,7 +8,6 @@ stated seeds; see `tests.bench.texts` and `tests.bench.store`.
 """
 
 import argparse
-import asyncio
 import json
 import os
 import statistics
@@ -256,8 +255,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    if sets.DATA.is_dir():
-        asyncio.run(main())
-    else:
-        print(f"no public sets at {sets.DATA}: name their folder in NEARVOTE_EVAL_DATA")
+    sets.measure_with(main)

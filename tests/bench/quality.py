@@ -7,9 +7,7 @@ nearvote goes the way of the service: examples imported into an embedded Qdrant,
 the classifier. Nothing is chosen on a test split; what each protocol's fit is asked for stands in `GOALS`.
 """
 
-import asyncio
 import datetime as dt
-import os
 import sys
 import tempfile
 import time
@@ -174,8 +172,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    if sets.DATA.is_dir():
-        asyncio.run(main())
-    else:
-        print(f"no public sets at {sets.DATA}: name their folder in NEARVOTE_EVAL_DATA")
+    sets.measure_with(main)

@@ -6,19 +6,17 @@ Sets are found by NEARVOTE_EVAL_DATA (default ../shared/data). An abstention cou
 stands what the votes say when nobody abstains.
 """
 
-import asyncio
 import json
-import os
 import tempfile
 from collections.abc import Sequence
-from pathlib import Path
+
+from tests.bench.sets import DATA, measure_with
 
 from nearvote.access.caller import DEFAULT_TENANT
 from nearvote.classify import Classification, Options
 from nearvote.settings import read_settings
 from nearvote.wiring import Parts, parts_of
 
-DATA = Path(os.environ.get("NEARVOTE_EVAL_DATA", "../shared/data"))
 CHUNK = 64
 
 
@@ -71,7 +69,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    if DATA.is_dir():
-        asyncio.run(main())
-    else:
-        print(f"no public sets at {DATA}: name their folder in NEARVOTE_EVAL_DATA")
+    measure_with(main)

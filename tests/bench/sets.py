@@ -3,11 +3,12 @@
 Sets are found by NEARVOTE_EVAL_DATA (default ../shared/data); its README has their sources and licences.
 """
 
+import asyncio
 import gzip
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -133,3 +134,12 @@ def spamassassin_time() -> Iterator[Split]:
     early = [row for row in rows if row.group in {"easy-ham-1", "spam-1"}]
     late = [row for row in rows if row.group in {"easy-ham-2", "hard-ham-1", "spam-2"}]
     yield Split("spamassassin-time", 0, early, late, benign="ham", html=True)
+
+
+def measure_with(main: Callable[[], Coroutine[None, None, None]]) -> None:
+    """Runs a script that needs the sets, without asking a model hub for anything; says so where there are none."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    if DATA.is_dir():
+        asyncio.run(main())
+    else:
+        print(f"no public sets at {DATA}: name their folder in NEARVOTE_EVAL_DATA")

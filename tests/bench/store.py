@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from tests.bench.sets import rows_of
 from tests.bench.texts import draw
 
 from nearvote.access.caller import DEFAULT_TENANT
@@ -26,12 +27,12 @@ from nearvote.embedding.batcher import Batcher
 from nearvote.embedding.embedder import Embedder
 from nearvote.embedding.encoder import Matrix
 from nearvote.embedding.load import load_encoder
-from nearvote.embedding.onnx_quantize import Labelled
+from nearvote.embedding.onnx_quantize import Jury, Labelled
 from nearvote.examples.edge_engine import build_indexes
 from nearvote.examples.example import Example, example_id
 from nearvote.examples.qdrant_store import QdrantStore
 from nearvote.examples.store import EmbeddedExample, SearchQuery
-from nearvote.seeding import seed_examples, shipped_seeds
+from nearvote.learn.others import labels_by_others
 from nearvote.settings import read_settings
 from nearvote.tasks.task import Label, Task
 from nearvote.text.surface import SparseVector, surface_vector
@@ -42,6 +43,7 @@ TASK = "intent"
 LABELS = tuple(f"label-{i}" for i in range(20))
 _REAL = 5_000
 _ASKED = 300
+_COMPARED = 1_500  # examples of each set that two precisions are compared by
 _NOISE = 0.6  # length of the noise that is added to a vector of length 1
 _K = 20
 _AT_ONCE = 500
@@ -66,9 +68,8 @@ async def real(precision: str = "fp32") -> Real:
     if precision not in _real:
         settings = read_settings({"precision": precision})
         texts = draw("chat", _REAL + _ASKED)
-        seeds = seed_examples(shipped_seeds()) if precision == "int8" else []
-        examples = [Labelled(seed.task, seed.labels[0], seed.text) for seed in seeds]
-        encoder = load_encoder(settings.model, None, "cpu", settings.cache_dir, None, settings.precision, examples)
+        jury = Jury(chatbot_examples(), labels_by_others) if precision == "int8" else None
+        encoder = load_encoder(settings.model, None, "cpu", settings.cache_dir, None, settings.precision, jury)
         batcher = Batcher(encoder)
         embedder = Embedder(encoder, batcher)
         rows: list[Matrix] = []
@@ -78,6 +79,16 @@ async def real(precision: str = "fp32") -> Real:
         vectors = np.stack(rows)
         _real[precision] = Real(texts[:_REAL], vectors[:_REAL], texts[_REAL:], vectors[_REAL:])
     return _real[precision]
+
+
+def chatbot_examples() -> list[Labelled]:
+    """What a chatbot would have stored: training texts, as many of each of two sets, with their labels."""
+    rng = np.random.default_rng(0)
+    found: list[Labelled] = []
+    for name in ("banking77", "clinc150"):
+        rows = [row for row in rows_of(name) if row.split == "train"]
+        found += [Labelled(name, rows[i].label, rows[i].text) for i in rng.choice(len(rows), _COMPARED, replace=False)]
+    return found
 
 
 def made_up(count: int, of: Real) -> Iterator[tuple[list[str], list[str], Matrix]]:

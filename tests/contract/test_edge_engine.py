@@ -227,6 +227,15 @@ async def test_an_index_is_built_at_a_start(tmp_path: Path) -> None:
     await engine.close()
 
 
+async def test_no_index_is_built_for_a_start_that_is_gone(tmp_path: Path) -> None:
+    """What builds an index ends when the process that holds the folder's lock is no longer there."""
+    await (await many(tmp_path, 10)).close()
+    shard = tmp_path / "collections" / "many"
+    command = [sys.executable, str(Path(edge_index.__file__).with_name("edge_optimize.py")), str(shard), "1"]
+    done = await asyncio.to_thread(subprocess.run, command, check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+
+
 async def test_few_points_need_no_index(tmp_path: Path) -> None:
     """For a few points nothing is built."""
     await (await many(tmp_path, 500)).close()

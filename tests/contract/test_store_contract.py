@@ -15,7 +15,7 @@ from nearvote.examples.store import EmbeddedExample, SearchQuery, StoredWindow, 
 from nearvote.text.surface import SparseVector, fingerprint, surface_vector
 from nearvote.voting.ballot import ClassSizes
 from nearvote.voting.metric import Slot
-from nearvote.voting.neighbor import View
+from nearvote.voting.neighbor import Neighbor, View
 from tests.contract.conftest import SPACE, Chance
 
 
@@ -59,6 +59,22 @@ async def test_what_is_put_is_got(store: QdrantStore) -> None:
     assert await store.get("acme", "abuse", [stored.id]) == {}
     assert await store.get("other", "spam", [stored.id]) == {}
     assert await store.get("acme", "spam", [point_id(stored.id, 1)]) == {}, "a later window is no example"
+
+
+async def test_examples_of_the_same_text(store: QdrantStore) -> None:
+    """Examples are found by id in any task, as neighbours of similarity 1; later windows and other tenants' are not."""
+    mine = example("hello", "ham", "spam", source="mail")
+    elsewhere = example("hello", "mild", task="abuse")
+    theirs = example("hello", tenant="other")
+    await store.put([seen(mine, at(0, 10)), seen(elsewhere, at(0)), seen(theirs, at(0))])
+    ids = [mine.id, elsewhere.id, theirs.id, point_id(mine.id, 1), str(uuid.uuid4()), mine.id]
+    found = await store.same("acme", ids)
+    assert found == {
+        mine.id: Neighbor(mine.id, ("ham", "spam"), 1.0, 1.5, source="mail"),
+        elsewhere.id: Neighbor(elsewhere.id, ("mild",), 1.0, 1.5),
+    }
+    assert [one.text for one in (await store.same("acme", [mine.id], with_text=True)).values()] == ["hello"]
+    assert await store.same("acme", []) == {}
 
 
 async def test_put_replaces(store: QdrantStore) -> None:

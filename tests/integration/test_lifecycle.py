@@ -41,6 +41,22 @@ def test_an_address_in_use_is_refused(plain: Server, tmp_path: Path) -> None:
     assert "--metrics-address" in done.stderr
 
 
+def test_the_index_is_built_while_the_service_is_stopped(plain: Server, tmp_path: Path) -> None:
+    """`nearvote optimize` is refused while the service runs, builds the index after it, and says where no store is."""
+    assert plain.cli("examples", "add", "-t", "spam", "-l", "spam", "you won a prize, claim it now").returncode == 0
+    folder = str(plain.folder)
+    running = run("optimize", "--data-dir", folder)
+    assert running.returncode == 1
+    assert "open in another process" in running.stderr
+    plain.stop()
+    done = run("optimize", "--data-dir", folder)
+    assert (done.returncode, done.stdout.split()[1:]) == (0, ["points", "indexed"])
+    assert int(done.stdout.split()[0]) >= 1
+    assert run("optimize", "--data-dir", str(tmp_path / "nowhere")).returncode == 2
+    plain.start()
+    assert "prize" in plain.cli("examples", "list", "-t", "spam").stdout
+
+
 @pytest.mark.parametrize(
     ("environment", "said"),
     [

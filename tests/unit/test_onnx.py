@@ -16,8 +16,9 @@ from nearvote.embedding.hashing_encoder import HashingEncoder
 from nearvote.embedding.load import load_encoder
 from nearvote.embedding.models import DEFAULT_MODEL, ModelFiles, find_model
 from nearvote.embedding.onnx_encoder import OnnxEncoder
-from nearvote.embedding.onnx_quantize import Agreement, Labelled, compare
+from nearvote.embedding.onnx_quantize import Agreement, Jury, Labelled, compare
 from nearvote.errors import ExportMismatch
+from nearvote.learn.others import labels_by_others
 
 _TEXTS = [
     "a",
@@ -235,6 +236,17 @@ def _forget_int8(cache: Path) -> None:
     (_export_of(cache) / "int8.json").unlink(missing_ok=True)
 
 
+def _nearest_others(examples: Sequence[Labelled], vectors: Matrix) -> list[str]:
+    """The nearest other's label; the first one's of equally near ones."""
+    similarity = vectors @ vectors.T
+    np.fill_diagonal(similarity, -np.inf)
+    return [examples[i].label for i in similarity.argmax(axis=1)]
+
+
+def _jury(rng: np.random.Generator) -> Jury:
+    return Jury(_labelled(rng), labels_by_others)
+
+
 def _labelled(rng: np.random.Generator) -> list[Labelled]:
     words = {"spam": ["win money now", "free prize", "cheap pills"], "ham": ["see you at lunch", "the meeting moved"]}
     return [
@@ -255,7 +267,7 @@ def test_int8_where_labels_stay(encoder: Encoder, damaged_cache: Path) -> None:
     """In 8 bits vectors are a little off, and of a space of their own; the figure is measured once and kept."""
     rng = np.random.default_rng(0)
     _forget_int8(damaged_cache)
-    small = load_encoder(DEFAULT_MODEL, None, "cpu", damaged_cache, 2, "int8", _labelled(rng))
+    small = load_encoder(DEFAULT_MODEL, None, "cpu", damaged_cache, 2, "int8", _jury(rng))
     assert (small.spec.engine, small.spec.key == encoder.spec.key) == ("onnx-cpu-int8", False)
     assert 0.985 <= small.spec.label_agreement <= 1
     cosines = (_embed(small, _TEXTS) * _embed(encoder, _TEXTS)).sum(axis=1)
@@ -269,8 +281,7 @@ def test_int8_refused_where_nothing_tells(damaged_cache: Path) -> None:
     """Where no examples tell whether labels stay, or too few keep theirs, full precision serves."""
     _forget_int8(damaged_cache)
     assert load_encoder(DEFAULT_MODEL, None, "cpu", damaged_cache, 2, "int8").spec.engine == "onnx-cpu"
-    examples = _labelled(np.random.default_rng(0))
-    told = load_encoder(DEFAULT_MODEL, None, "cpu", damaged_cache, 2, "int8", examples)
+    told = load_encoder(DEFAULT_MODEL, None, "cpu", damaged_cache, 2, "int8", _jury(np.random.default_rng(0)))
     assert told.spec.engine == "onnx-cpu-int8", "now there are some"
     figure = _export_of(damaged_cache) / "int8.json"
     figure.write_text(json.dumps(json.loads(figure.read_text()) | {"share": 0.98}))
@@ -278,7 +289,7 @@ def test_int8_refused_where_nothing_tells(damaged_cache: Path) -> None:
 
 
 def test_agreement() -> None:
-    """Agreement is the share of examples that their nearest others give the same label under both encoders."""
+    """Agreement is the share of examples that others of their task give the same label under both encoders."""
 
     class Axes(HashingEncoder):
         """A window's vector is the axis of its first token; one axis for all when it can't tell them apart."""
@@ -296,7 +307,7 @@ def test_agreement() -> None:
     telling = Axes([int(tokens[0]) for tokens in HashingEncoder().tokenize(["x", "y"])])
     examples = [Labelled("t", label, f"{word} {i}") for word, label in (("x", "a"), ("y", "b")) for i in range(8)]
     other_task = [Labelled("u", "c", "x 1"), Labelled("u", "c", "y 1")]
-    assert compare(telling, telling, examples + other_task) == Agreement(1.0, 18, 1.0)
+    assert compare(telling, telling, Jury(examples + other_task, _nearest_others)) == Agreement(1.0, 18, 1.0)
     # All are as near as any: the first ones decide, which have label a.
-    assert compare(telling, Axes([]), examples) == Agreement(0.5, 16, 0.5)
-    assert compare(telling, telling, []) == Agreement(0.0, 0, 0.0)
+    assert compare(telling, Axes([]), Jury(examples, _nearest_others)) == Agreement(0.5, 16, 0.5)
+    assert compare(telling, telling, Jury([], _nearest_others)) == Agreement(0.0, 0, 0.0)

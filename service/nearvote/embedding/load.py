@@ -1,6 +1,5 @@
 """Choosing what serves a model."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -10,7 +9,7 @@ from nearvote.embedding.encoder import Encoder
 from nearvote.embedding.hashing_encoder import HashingEncoder
 from nearvote.embedding.models import ModelFiles, find_model
 from nearvote.embedding.onnx_encoder import OnnxEncoder, Precision, usable_cores
-from nearvote.embedding.onnx_quantize import LEAST_AGREEMENT, Labelled, known_agreement, quantize
+from nearvote.embedding.onnx_quantize import LEAST_AGREEMENT, Jury, known_agreement, quantize
 from nearvote.errors import InvalidSetting, ModelNotFound
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -28,7 +27,7 @@ def load_encoder(
     cache_dir: Path,
     threads: int | None,
     precision: Precision = "fp32",
-    examples: Sequence[Labelled] = (),
+    jury: Jury | None = None,
 ) -> Encoder:
     """Loads a model: exported to ONNX on a CPU, by sentence-transformers on CUDA.
 
@@ -38,8 +37,8 @@ def load_encoder(
         device: `auto` takes CUDA where a device and a CUDA build of torch are at hand.
         cache_dir: Where exports are kept, by the hash of the model's files.
         threads: Threads of one computation on a CPU; all usable cores when None.
-        precision: Of the weights on a CPU; int8 only where it agrees with full precision on the examples.
-        examples: What that is told by, the first time.
+        precision: Of the weights on a CPU; int8 only where it agrees with full precision.
+        jury: What that is told by, the first time.
 
     Returns:
         The encoder, checked against the original on probe texts.
@@ -57,11 +56,11 @@ def load_encoder(
     if device == "cuda" and not cuda:
         raise InvalidSetting("there is no CUDA device here, or torch is not a CUDA build: use `cpu`", field="device")
     if cuda:
-        return _load_torch(files, "cuda", folder)
+        return _load_torch(files, "cuda", folder, precision)
     threads = threads or usable_cores()
     if (folder / "export.json").is_file():
         try:
-            return _in_precision(OnnxEncoder(folder, threads), folder, threads, precision, examples)
+            return _in_precision(OnnxEncoder(folder, threads), folder, threads, precision, jury)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with a cache, it can be made anew
             _log.warning("export_unusable", folder=str(folder), error=str(error), next="exporting again")
     _log.info("exporting_model", model=files.name, revision=files.revision[:12], note="once for these weights")
@@ -69,25 +68,26 @@ def load_encoder(
         from nearvote.embedding.onnx_export import export  # noqa: PLC0415 - imports torch, which a warm start must not
 
         export(files, folder)
-        return _in_precision(OnnxEncoder(folder, threads), folder, threads, precision, examples)
+        return _in_precision(OnnxEncoder(folder, threads), folder, threads, precision, jury)
     except ImportError as error:
         raise ModelNotFound(
             f"exporting a model takes more packages: pip install 'nearvote[models]' ({error})"
         ) from error
     except Exception as error:  # noqa: BLE001 - whatever the exporter can't do, the original can
         _log.warning("export_failed", error=str(error), next="serving by sentence-transformers, which is slower")
-        return _load_torch(files, "cpu", folder)
+        return _load_torch(files, "cpu", folder, precision)
 
 
-def _in_precision(
-    full: Encoder, folder: Path, threads: int, precision: Precision, examples: Sequence[Labelled]
-) -> Encoder:
+def _in_precision(full: Encoder, folder: Path, threads: int, precision: Precision, jury: Jury | None) -> Encoder:
     if precision == "fp32":
         return full
     found = known_agreement(folder)
+    if found is None and jury is not None and jury.examples:
+        _log.info("quantizing_model", examples=len(jury.examples), note="once for these weights")
+        found = quantize(folder, threads, jury)
     if found is None:
-        _log.info("quantizing_model", examples=len(examples), note="once for these weights")
-        found = quantize(folder, threads, examples)
+        _log.warning("int8_refused", cause="no examples to compare by", next="serving in full precision")
+        return full
     figures = {"label_agreement": round(found.share, 4), "examples": found.examples, "cosine": round(found.cosine, 4)}
     if found.share < LEAST_AGREEMENT:
         _log.warning("int8_refused", **figures, least=LEAST_AGREEMENT, next="serving in full precision")
@@ -96,7 +96,13 @@ def _in_precision(
     return OnnxEncoder(folder, threads, precision="int8", label_agreement=found.share)
 
 
-def _load_torch(files: ModelFiles, device: str, folder: Path) -> Encoder:
+def _load_torch(files: ModelFiles, device: str, folder: Path, precision: Precision) -> Encoder:
+    if precision == "int8":
+        _log.warning(
+            "int8_refused",
+            cause=f"only exported models can be served so, not one on {device}",
+            next="serving it as it is",
+        )
     try:
         from nearvote.embedding.torch_encoder import TorchEncoder  # noqa: PLC0415 - imports torch
     except ImportError as error:

@@ -3,8 +3,7 @@
 import json
 import shutil
 import tempfile
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from nearvote.embedding.onnx_encoder import INT8_MODEL, OnnxEncoder
 
 # Share of examples whose label stays the same, from which on the vectors are good enough to serve.
 LEAST_AGREEMENT = 0.985
-_NEIGHBORS = 5
 _AT_ONCE = 16
 
 
@@ -29,11 +27,25 @@ class Labelled:
 
 
 @dataclass(frozen=True, slots=True)
+class Jury:
+    """What two precisions are compared by.
+
+    Attributes:
+        examples: Of one task or several.
+        label: From the examples of one task and their vectors, (examples, dimension), the label that each is given by
+            the others.
+    """
+
+    examples: Sequence[Labelled]
+    label: Callable[[Sequence[Labelled], Matrix], Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
 class Agreement:
     """How far 8 bits agree with full precision.
 
     Attributes:
-        share: Of the examples, those that their five nearest others give the same label, in [0, 1].
+        share: Of the examples, those that the others give the same label, in [0, 1].
         examples: How many there were.
         cosine: Between the two vectors of one text, on average.
     """
@@ -43,7 +55,7 @@ class Agreement:
     cosine: float
 
 
-def quantize(folder: Path, threads: int, examples: Sequence[Labelled]) -> Agreement:
+def quantize(folder: Path, threads: int, jury: Jury) -> Agreement:
     """Adds an 8-bit version to an export, and compares it.
 
     Weights by channel, activations as they come (dynamic quantization), with one bit less than there is: without VNNI,
@@ -52,7 +64,7 @@ def quantize(folder: Path, threads: int, examples: Sequence[Labelled]) -> Agreem
     Args:
         folder: The export.
         threads: Threads of one computation.
-        examples: What to compare by.
+        jury: What to compare by.
 
     Returns:
         How far it agrees.
@@ -69,7 +81,7 @@ def quantize(folder: Path, threads: int, examples: Sequence[Labelled]) -> Agreem
             reduce_range=True,
             weight_type=QuantType.QInt8,
         )
-        agreement = compare(OnnxEncoder(draft, threads), OnnxEncoder(draft, threads, precision="int8"), examples)
+        agreement = compare(OnnxEncoder(draft, threads), OnnxEncoder(draft, threads, precision="int8"), jury)
         (draft / "int8.json").write_text(json.dumps(asdict(agreement)))
         for name in (INT8_MODEL, "int8.json"):  # the figure last: it says that the model is whole
             (draft / name).replace(folder / name)
@@ -85,19 +97,19 @@ def known_agreement(folder: Path) -> Agreement | None:
     return found if found.examples else None
 
 
-def compare(full: Encoder, small: Encoder, examples: Sequence[Labelled]) -> Agreement:
-    """How far two encoders agree on examples, each labelled by its five nearest others in its task."""
-    readable = [
-        one for one, tokens in zip(examples, full.tokenize([e.text for e in examples]), strict=True) if len(tokens)
-    ]
+def compare(full: Encoder, small: Encoder, jury: Jury) -> Agreement:
+    """How far two encoders agree on examples, each labelled by the others of its task."""
+    texts = [example.text for example in jury.examples]
+    readable = [one for one, tokens in zip(jury.examples, full.tokenize(texts), strict=True) if len(tokens)]
     one, other = (_vectors(encoder, [example.text for example in readable]) for encoder in (full, small))
-    same = total = 0
+    same = 0
     for task in {example.task for example in readable}:
-        own = np.array([i for i, example in enumerate(readable) if example.task == task])
-        labels = [readable[i].label for i in own]
-        before, after = _labels(one[own], labels), _labels(other[own], labels)
-        same += sum(a == b for a, b in zip(before, after, strict=True))
-        total += len(own)
+        own = [i for i, example in enumerate(readable) if example.task == task]
+        examples = [readable[i] for i in own]
+        same += sum(
+            a == b for a, b in zip(jury.label(examples, one[own]), jury.label(examples, other[own]), strict=True)
+        )
+    total = len(readable)
     cosine = float((one * other).sum(axis=1).mean()) if total else 0.0
     return Agreement(same / total if total else 0.0, total, cosine)
 
@@ -110,11 +122,3 @@ def _vectors(encoder: Encoder, texts: Sequence[str]) -> Matrix:
         places = order[start : start + _AT_ONCE]
         found[places] = encoder.encode([windows[i] for i in places])
     return found
-
-
-def _labels(vectors: Matrix, labels: Sequence[str]) -> list[str]:
-    """What each example's nearest others would have it be; the nearest one decides between equal numbers."""
-    similarity = vectors @ vectors.T
-    np.fill_diagonal(similarity, -np.inf)
-    nearest = np.argsort(-similarity, axis=1, kind="stable")[:, : min(_NEIGHBORS, max(0, len(labels) - 1))]
-    return [Counter(labels[j] for j in row).most_common(1)[0][0] if len(row) else "" for row in nearest]

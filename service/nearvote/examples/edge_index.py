@@ -3,6 +3,7 @@
 Without it a search looks at every vector. Edge never builds it by itself, and lets no other thread run while it does.
 """
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -54,7 +55,8 @@ def build_index(path: Path) -> int:
     """
     script = Path(__file__).with_name("edge_optimize.py")
     # Our own interpreter and our own script; the path is one of our own folders.
-    done = subprocess.run([sys.executable, script, path], capture_output=True, text=True, check=False)  # noqa: S603
+    command = [sys.executable, str(script), str(path), str(os.getpid())]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode:
         raise StoreUnavailable(f"the index of {path} could not be built: {done.stderr.strip()[-500:]}")
     count = int(done.stdout)

@@ -7,16 +7,8 @@ import numpy as np
 
 from nearvote.learn.corpus import Corpus
 from nearvote.learn.finding import Finding, FindingKind
-from nearvote.learn.votes import (
-    count,
-    fuse,
-    meaning_candidates,
-    meaning_kernel,
-    seated,
-    surface_candidates,
-    surface_cosines,
-    surface_kernel,
-)
+from nearvote.learn.others import scores_by_others
+from nearvote.learn.votes import meaning_candidates, surface_candidates, surface_cosines
 from nearvote.voting.policy import Rules
 
 # With fewer examples than this a label is outvoted by chance (k is 20 by default).
@@ -105,29 +97,7 @@ def _conflicts(corpus: Corpus, labels: Sequence[str]) -> list[Finding]:
 def _contradicted(corpus: Corpus, rules: Rules) -> list[Finding]:
     if len(corpus) < 2:  # noqa: PLR2004 - there is nobody to contradict
         return []
-    policy, own = rules.policy, np.arange(len(corpus))
-    limit = min(len(corpus) - 1, 2 * policy.k)
-    scores = []
-    for candidates, kernel in (
-        (
-            meaning_candidates(corpus.texts, corpus, limit, own=own, project=lambda vectors: vectors),
-            meaning_kernel(policy.temperature),
-        ),
-        (surface_candidates(corpus.texts, corpus, limit, own=own), surface_kernel(policy.surface_exponent)),
-    ):
-        seats = seated(candidates, corpus, policy.k, policy.max_group_share)
-        scores.append(
-            count(
-                candidates,
-                seats,
-                corpus,
-                kernel,
-                class_size_exponent=policy.class_size_exponent,
-                multi_label=rules.multi_label,
-            )
-        )
-    fused = fuse(scores[0], scores[1], policy)
-    against = np.where(corpus.has, 0.0, fused)
+    against = np.where(corpus.has, 0.0, scores_by_others(corpus, rules))
     best = against.argmax(axis=1)
     sure = against.max(axis=1)
     doubtful = np.flatnonzero(sure >= _SURE)
