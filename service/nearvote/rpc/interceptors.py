@@ -57,14 +57,31 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
         else:
             kind = "client_stream" if handler.request_streaming else "unary"
         call = _Call(self._observer, self._clock, kind, service, method)
-        make = getattr(
-            grpc, f"{_arity(handler.request_streaming)}_{_arity(handler.response_streaming)}_rpc_method_handler"
-        )
-        behavior = getattr(handler, f"{_arity(handler.request_streaming)}_{_arity(handler.response_streaming)}")
-        # A streaming method may also be a coroutine that writes to its context, as that of the health service is.
-        wrapped = call.stream(behavior) if inspect.isasyncgenfunction(behavior) else call.unary(behavior)
-        result: Handler = make(wrapped, _lenient(handler.request_deserializer), handler.response_serializer)
-        return result
+        return with_behavior(handler, call.stream if is_stream(handler) else call.unary, _lenient)
+
+
+def is_stream(handler: "Handler") -> bool:
+    """Whether a handler yields responses; one that streams may also be a coroutine that writes to its context."""
+    return inspect.isasyncgenfunction(getattr(handler, _name(handler)))
+
+
+def with_behavior(
+    handler: "Handler",
+    wrap: Callable[[Callable[..., Any]], Callable[..., Any]],
+    wrap_deserializer: Callable[[Any], Any] = lambda deserialize: deserialize,
+) -> "Handler":
+    """The same handler, with what it does wrapped.
+
+    Args:
+        handler: The handler of a method.
+        wrap: Gets what it does, and returns what it is to do.
+        wrap_deserializer: The same for what reads its requests, which may be None.
+    """
+    name = _name(handler)
+    result: Handler = getattr(grpc, f"{name}_rpc_method_handler")(
+        wrap(getattr(handler, name)), wrap_deserializer(handler.request_deserializer), handler.response_serializer
+    )
+    return result
 
 
 class _Malformed:
@@ -100,8 +117,9 @@ def _received(request: Any) -> Any:
     return _each_checked(request) if hasattr(request, "__aiter__") else _checked(request)
 
 
-def _arity(streaming: bool) -> str:  # noqa: FBT001 - gRPC's own flag
-    return "stream" if streaming else "unary"
+def _name(handler: "Handler") -> str:
+    """GRPC's name of what a handler does, such as `unary_stream`."""
+    return "_".join("stream" if one else "unary" for one in (handler.request_streaming, handler.response_streaming))
 
 
 class _Call:
