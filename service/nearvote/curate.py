@@ -3,13 +3,21 @@
 import asyncio
 import time
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nearvote.embedding.cache import Views
 from nearvote.embedding.embedder import Embedder
-from nearvote.errors import ExampleNotFound, InvalidExample, InvalidField, InvalidPageToken, NearvoteError
+from nearvote.errors import (
+    ExampleNotFound,
+    InvalidExample,
+    InvalidField,
+    InvalidPageToken,
+    LimitReached,
+    NearvoteError,
+)
 from nearvote.examples.example import Draft, Example, ImportedChunk, Saved, SearchedExample, example_id
 from nearvote.examples.store import EmbeddedExample, ExampleStore, Page, SearchQuery
 from nearvote.limits import Limits, check_batch, check_k, check_text
@@ -57,6 +65,7 @@ class Curator:
         self.limits = limits
         self._now_us = now_us
         self._writes: set[asyncio.Task[bool]] = set()
+        self._at_most: dict[tuple[str, str], int] = {}  # examples, by tenant and task; there may be fewer
 
     async def create(self, tenant: str, drafts: Sequence[Draft], *, field: str = "examples") -> list[Saved]:
         """Adds examples, or replaces labels, weight and source of those whose text is known. All or none.
@@ -337,6 +346,7 @@ class Curator:
                 ids = [id_ for id_, example in known.items() if example.task == task]
                 if len(await self._store.get(tenant, task, ids)) < len(ids):
                     return False
+            await self._check_room(tenant, fresh)
             try:
                 await self._store.put([await self._projected(tenant, embedded) for embedded in fresh])
                 await self._store.annotate(relabelled)
@@ -344,6 +354,20 @@ class Curator:
                 for task in changed:
                     await self._tasks.examples_changed(tenant, task)
         return True
+
+    async def _check_room(self, tenant: str, fresh: Sequence[EmbeddedExample]) -> None:
+        for task, new in Counter(embedded.example.task for embedded in fresh).items():
+            known, most = self._at_most.get((tenant, task)), self.limits.max_task_examples
+            if (
+                known is None or known + new > most
+            ):  # counting takes longer than adding; deletions have not been heard of
+                known = (await self._store.class_sizes(tenant, task)).total
+            if known + new > most:
+                raise LimitReached(
+                    f"the task has {known} examples, and may have {most}: delete some, or raise max_task_examples",
+                    field="task",
+                )
+            self._at_most[tenant, task] = known + new
 
     async def _projected(self, tenant: str, embedded: EmbeddedExample) -> EmbeddedExample:
         """With its vectors in the metric that serves its task now, so that it votes at once."""

@@ -23,6 +23,8 @@ NearvoteError
 │   ├── FitRunning
 │   ├── CannotFit
 │   └── TaskChanged
+├── Overloaded
+├── Draining
 ├── StoreUnavailable
 └── StartupError                the service does not start
     ├── StoreLocked
@@ -190,6 +192,26 @@ class TaskChanged(StateConflict):
     """Somebody else changed the task in between."""
 
     reason = "TASK_CHANGED"
+
+
+class Overloaded(NearvoteError):
+    """There is more to do than the service can get done.
+
+    Attributes:
+        retry_seconds: When it may be asked again.
+    """
+
+    reason = "OVERLOADED"
+
+    def __init__(self, message: str, *, field: str = "", retry_seconds: float = 1.0) -> None:
+        super().__init__(message, field=field)
+        self.retry_seconds = retry_seconds
+
+
+class Draining(NearvoteError):
+    """The service is about to stop, and takes nothing new."""
+
+    reason = "DRAINING"
 
 
 class StoreUnavailable(NearvoteError):

@@ -18,6 +18,11 @@ class Limits:
         max_tasks: Most tasks.
         max_request_bytes: Largest request, in bytes.
         max_stream_concurrency: Most items of one stream that are worked on at a time.
+        max_stream_requests: Most requests in one stream.
+        max_streams: Most streams at a time.
+        max_concurrent_calls: Most other calls at a time.
+        max_queued_tokens: Most tokens of texts that are not embedded yet.
+        max_task_examples: Most examples of a task.
     """
 
     max_text_bytes: int = 65_536
@@ -27,6 +32,11 @@ class Limits:
     max_tasks: int = 100
     max_request_bytes: int = 8_388_608
     max_stream_concurrency: int = 64
+    max_stream_requests: int = 10_000_000
+    max_streams: int = 128
+    max_concurrent_calls: int = 1_024
+    max_queued_tokens: int = 262_144
+    max_task_examples: int = 10_000_000
 
 
 def check_batch(items: Sequence[object], limits: Limits, *, field: str) -> None:

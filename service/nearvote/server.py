@@ -2,9 +2,10 @@
 
 import asyncio
 import contextlib
+import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import grpc
 import structlog
@@ -15,6 +16,7 @@ from prometheus_client import start_http_server
 from nearvote.access.caller import DEFAULT_TENANT
 from nearvote.errors import InvalidSetting
 from nearvote.observe.health import HealthMonitor
+from nearvote.rpc.admission import AdmissionInterceptor
 from nearvote.rpc.classification import ClassificationServicer
 from nearvote.rpc.examples import ExampleServicer
 from nearvote.rpc.info import InfoServicer
@@ -40,6 +42,8 @@ from nearvote.wiring import Parts, Progress, parts_of
 _log = structlog.get_logger(__name__)
 
 _STALLED_SECONDS = 30.0  # no batch takes as long
+_QUIET_SECONDS = 0.3  # nobody calls any more when nobody has for as long
+_LAST_SECONDS = 0.05
 _EXAMPLE_COUNT_SECONDS = 5.0  # how old the metric of examples may be
 
 _CLASSIFICATION = classification_service_pb2.DESCRIPTOR.services_by_name["ClassificationService"].full_name
@@ -71,7 +75,7 @@ async def serve(settings: Settings, seed_progress: Progress) -> None:
         StartupError: It can't start; the message says why and what to do.
     """
     began = time.perf_counter()
-    async with parts_of(settings, seed_progress) as parts, _serving(settings, parts) as (server, health):
+    async with parts_of(settings, seed_progress) as parts, _serving(settings, parts) as drain:
         _log.info(
             "serving",
             address=settings.address,
@@ -83,15 +87,15 @@ async def serve(settings: Settings, seed_progress: Progress) -> None:
         )
         await _stop_signal()
         _log.info("draining", timeout_seconds=settings.drain_timeout_seconds)
-        await health.drain()
-        await server.stop(settings.drain_timeout_seconds)
+        await drain()
     _log.info("stopped")
 
 
 @contextlib.asynccontextmanager
-async def _serving(settings: Settings, parts: Parts) -> AsyncIterator[tuple[grpc.aio.Server, HealthMonitor]]:
+async def _serving(settings: Settings, parts: Parts) -> AsyncIterator[Callable[[], Awaitable[None]]]:
     health = HealthMonitor({"encoder": lambda: _check_encoder(parts), "store": parts.store.ping}, _NEEDS)
-    server = _server(settings, parts, health)
+    admission = AdmissionInterceptor(settings.limits)
+    server = _server(settings, parts, health, admission)
     try:
         server.add_insecure_port(settings.address)
     except RuntimeError:
@@ -104,7 +108,7 @@ async def _serving(settings: Settings, parts: Parts) -> AsyncIterator[tuple[grpc
     await server.start()
     background = [asyncio.create_task(health.run()), asyncio.create_task(_count_examples(parts))]
     try:
-        yield server, health
+        yield lambda: _drain(server, health, admission, settings)
     finally:
         for task in background:
             task.cancel()
@@ -113,9 +117,11 @@ async def _serving(settings: Settings, parts: Parts) -> AsyncIterator[tuple[grpc
         metrics_stop()
 
 
-def _server(settings: Settings, parts: Parts, health: HealthMonitor) -> grpc.aio.Server:
+def _server(
+    settings: Settings, parts: Parts, health: HealthMonitor, admission: AdmissionInterceptor
+) -> grpc.aio.Server:
     server = grpc.aio.server(
-        interceptors=[StatusInterceptor(parts.metrics, time.perf_counter)],
+        interceptors=[StatusInterceptor(parts.metrics, time.perf_counter), admission],
         options=[
             ("grpc.max_receive_message_length", settings.max_request_bytes),
             ("grpc.max_send_message_length", -1),  # a page of long texts may be larger than any request
@@ -138,6 +144,26 @@ def _server(settings: Settings, parts: Parts, health: HealthMonitor) -> grpc.aio
         (_CLASSIFICATION, _EXAMPLE, _TASK, _LEARNING, _INFO, _HEALTH, reflection.SERVICE_NAME), server
     )
     return server
+
+
+async def _drain(
+    server: grpc.aio.Server, health: HealthMonitor, admission: AdmissionInterceptor, settings: Settings
+) -> None:
+    """Stops without a call being lost: says that it does not serve, and is there until nobody calls any more.
+
+    gRPC's own stop cuts off calls that have come and not begun. So clients are told by the health protocol, and get as
+    long as they take to go elsewhere; who still calls then is refused in words, and may ask another.
+    """
+    await health.drain()
+    deadline = time.perf_counter() + settings.drain_delay_seconds
+    seen = -1
+    while time.perf_counter() < deadline and seen != admission.let_in:
+        seen = admission.let_in
+        await asyncio.sleep(_QUIET_SECONDS)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(settings.drain_timeout_seconds):
+            await admission.close()
+    await server.stop(_LAST_SECONDS)  # whoever watches our health would be waited for else
 
 
 def _serve_metrics(settings: Settings, parts: Parts) -> Callable[[], None]:
@@ -179,8 +205,16 @@ async def _count_examples(parts: Parts) -> None:
 
 
 async def _stop_signal() -> None:
+    """Returns at the first signal to stop. A second one ends the process at once: what was acknowledged is stored."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def stopped(number: int) -> None:
+        if stop.is_set():
+            _log.warning("killed", signal=signal.Signals(number).name)
+            os._exit(128 + number)
+        stop.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, stopped, number)
     await stop.wait()

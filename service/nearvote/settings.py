@@ -1,6 +1,7 @@
 """Settings: read once, from flags, the environment, and a TOML file, in this order; then frozen and passed down."""
 
 import os
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, Self, cast
 
@@ -79,6 +80,24 @@ class Settings(BaseSettings):
     max_stream_concurrency: int = Field(
         _DEFAULTS.max_stream_concurrency, ge=1, description="Most items of one stream that are worked on at a time."
     )
+    max_stream_requests: int = Field(_DEFAULTS.max_stream_requests, ge=1, description="Most requests in one stream.")
+    max_streams: int = Field(
+        _DEFAULTS.max_streams, ge=1, description="Most streams at a time; a client has half of them at most."
+    )
+    max_concurrent_calls: int = Field(
+        _DEFAULTS.max_concurrent_calls,
+        ge=1,
+        description="Most other calls at a time; a client has half of them at most.",
+    )
+    max_queued_tokens: int = Field(
+        _DEFAULTS.max_queued_tokens,
+        ge=1,
+        description="Most tokens of texts that are not embedded yet; a client has half of them at most.",
+    )
+    max_task_examples: int = Field(_DEFAULTS.max_task_examples, ge=1, description="Most examples of a task.")
+    drain_delay_seconds: float = Field(
+        5.0, ge=0, description="How long after SIGTERM calls are still let in, at most; none once nobody calls."
+    )
     drain_timeout_seconds: float = Field(
         10.0, ge=0, description="How long calls may go on after SIGTERM before they are cut off."
     )
@@ -106,15 +125,7 @@ class Settings(BaseSettings):
     @property
     def limits(self) -> Limits:
         """The bounds on requests and state."""
-        return Limits(
-            max_text_bytes=self.max_text_bytes,
-            max_batch_texts=self.max_batch_texts,
-            max_k=self.max_k,
-            max_labels=self.max_labels,
-            max_tasks=self.max_tasks,
-            max_request_bytes=self.max_request_bytes,
-            max_stream_concurrency=self.max_stream_concurrency,
-        )
+        return Limits(**{limit.name: getattr(self, limit.name) for limit in fields(Limits)})
 
 
 def read_settings(flags: dict[str, Any], config: Path | None = None) -> Settings:

@@ -74,12 +74,16 @@ async def parts_of(
         observed = ObservedEncoder(bare, metrics)
         on_cuda = bare.spec.engine == "torch-cuda"
         if on_cuda:
-            batcher = Batcher(observed, CUDA_BATCH_TOKENS)
+            batcher = Batcher(observed, CUDA_BATCH_TOKENS, max_queued_tokens=settings.max_queued_tokens)
         else:
             several = bare.spec.engine.startswith("onnx")  # the others have threads of their own
-            batcher = Batcher(observed, workers=(settings.threads or usable_cores()) if several else 1)
+            batcher = Batcher(
+                observed,
+                workers=(settings.threads or usable_cores()) if several else 1,
+                max_queued_tokens=settings.max_queued_tokens,
+            )
         stack.push_async_callback(batcher.close)
-        metrics.watch_queue(lambda: batcher.depth)
+        metrics.watch_queue(lambda: batcher.depth, lambda: batcher.queued_tokens)
         store = await open_store(engine, _space(observed.spec, settings))
         embedder = Embedder(observed, batcher, html=settings.html)
         cache = ViewCache(settings.embedding_cache_mib * _MIB, metrics.looked_up)

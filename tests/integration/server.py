@@ -96,6 +96,13 @@ class Server:
             self.process.kill()
             self.process = None
 
+    def wait_for_log(self, text: str) -> None:
+        """Returns when the log has a text."""
+        deadline = time.monotonic() + 20
+        while text not in self.log.read_text():
+            assert time.monotonic() < deadline, f"the log never had {text}"
+            time.sleep(0.02)
+
     def cli(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Runs a command that talks to it."""
         return run(*arguments, stdin=stdin, NEARVOTE_ADDRESS=self.address)

@@ -7,8 +7,10 @@ from typing import TypeVar
 import numpy as np
 import pytest
 
+from nearvote.access.flow import FLOW, Flow
 from nearvote.embedding.batcher import LOOKAHEAD, Batcher, EncodedWindows
 from nearvote.embedding.encoder import EncoderSpec, Matrix, Tokens
+from nearvote.errors import Overloaded
 
 _T = TypeVar("_T")
 _PATIENCE_SECONDS = 5.0  # never waited for by a test that passes
@@ -353,3 +355,97 @@ async def test_short_windows_pass_long_ones(gated: Gated) -> None:
     for i, task in enumerate(tasks, start=1):
         np.testing.assert_array_equal([gated.vector(i)], task.result().vectors)
     await batcher.close()
+
+
+def _as(key: str, *, waits: bool = False, deadline: float | None = None) -> None:
+    """What is asked from here on is of this flow."""
+    FLOW.set(Flow(key, waits, deadline))
+
+
+async def _asked(batcher: Batcher, key: str, *windows: Tokens, waits: bool = False) -> asyncio.Task[EncodedWindows]:
+    """A request of a flow that has joined the queue, or was refused."""
+
+    async def ask() -> EncodedWindows:
+        _as(key, waits=waits)
+        return await batcher.encode(windows)
+
+    task = asyncio.create_task(ask())
+    await asyncio.sleep(0)
+    return task
+
+
+@pytest.mark.usefixtures("busy")
+async def test_clients_take_turns(gated: Gated, batcher: Batcher) -> None:
+    """One request of a client waits for one batch of another client, however many requests that one has."""
+    many = [await _asked(batcher, "many", _window(i, 12)) for i in range(1, 21)]
+    one = await _asked(batcher, "one", _window(77))
+    gated.gate.set()
+    await _all(one, *many)
+    assert [_firsts(batch) for batch in gated.batches[:4]] == [[0], [1], [77], [2]]
+
+
+async def test_a_full_queue_refuses(gated: Gated) -> None:
+    """A client that has its share of the queue is refused at once and told when to come again; another one is not."""
+    batcher = Batcher(gated, max_batch_tokens=12, max_queued_tokens=20)
+    gated.gate.clear()
+    first = await _asked(batcher, "a", _window(1, 6))
+    await gated.entered.wait()
+    second = await _asked(batcher, "a", _window(2, 4))
+    refused = await _asked(batcher, "a", _window(3, 4))
+    other = await _asked(batcher, "b", _window(4, 4))
+    with pytest.raises(Overloaded) as told:
+        await _soon(refused)
+    assert told.value.retry_seconds > 0
+    assert batcher.queued_tokens == 14
+    gated.gate.set()
+    await _all(first, second, other)
+    assert batcher.queued_tokens == 0
+    np.testing.assert_array_equal([gated.vector(5)], (await _soon(batcher.encode([_window(5, 6)]))).vectors)
+    await batcher.close()
+
+
+async def test_a_stream_is_held_back(gated: Gated) -> None:
+    """What can wait is not refused, but asked for its tokens as soon as there is room, in order."""
+    batcher = Batcher(gated, max_batch_tokens=12, max_queued_tokens=20)
+    gated.gate.clear()
+    tasks = [await _asked(batcher, "a", _window(i, 6), waits=True) for i in range(1, 6)]
+    await gated.entered.wait()
+    assert batcher.queued_tokens == 12, "the other three are not in the queue"
+    gated.gate.set()
+    await _all(*tasks)
+    assert [task.exception() for task in tasks] == [None] * 5
+    assert [first for batch in gated.batches for first in _firsts(batch)] == [1, 2, 3, 4, 5]
+    await batcher.close()
+
+
+async def test_what_is_held_back_ends_with_the_batcher(gated: Gated) -> None:
+    """Closing cancels those who are held back, too."""
+    batcher = Batcher(gated, max_batch_tokens=12, max_queued_tokens=10)
+    gated.gate.clear()
+    tasks = [await _asked(batcher, "a", _window(i, 6), waits=True) for i in range(1, 3)]
+    await gated.entered.wait()
+    gated.gate.set()
+    await batcher.close()
+    await _all(*tasks)
+    assert tasks[1].cancelled()
+
+
+@pytest.mark.usefixtures("busy")
+async def test_what_cant_be_done_in_time_is_refused(gated: Gated, batcher: Batcher) -> None:
+    """A request whose deadline comes before its turn is refused when it comes, and never encoded."""
+    behind = await _queued(batcher, [_window(1, 12)], [_window(2, 12)])
+    await asyncio.sleep(0.05)
+    gated.gate.set()
+    await _all(behind[0])
+    gated.gate.clear()
+    waiting = await _queued(batcher, [_window(3, 12)], [_window(4, 12)])
+    assert batcher.wait_seconds >= 0.05
+    _as("late", deadline=time.perf_counter() + 0.01)
+    with pytest.raises(Overloaded, match="deadline"):
+        await batcher.encode([_window(9)])
+    _as("early", deadline=time.perf_counter() + 60)
+    early = asyncio.create_task(batcher.encode([_window(8)]))
+    gated.gate.set()
+    await _all(*waiting, early, *behind)
+    assert 9 not in {first for batch in gated.batches for first in _firsts(batch)}
+    assert batcher.wait_seconds == 0

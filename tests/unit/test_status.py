@@ -21,6 +21,8 @@ EXPECTED = {
     errors.TaskExists: "ALREADY_EXISTS",
     errors.TaskChanged: "ABORTED",
     errors.StateConflict: "FAILED_PRECONDITION",
+    errors.Overloaded: "RESOURCE_EXHAUSTED",
+    errors.Draining: "UNAVAILABLE",
     errors.StoreUnavailable: "UNAVAILABLE",
     errors.StartupError: "FAILED_PRECONDITION",
 }

@@ -45,14 +45,18 @@ class ServiceError(ClientError):
         reason: The service's own name of the error, such as `TEXT_TOO_LONG`; empty when it gave none.
         message: What is wrong and what to do about it.
         field: The request's field at fault; empty when it is none in particular.
+        retry_seconds: When to come again, where the service said so.
     """
 
-    def __init__(self, code: str, reason: str, message: str, field: str = "") -> None:
+    def __init__(
+        self, code: str, reason: str, message: str, field: str = "", *, retry_seconds: float | None = None
+    ) -> None:
         super().__init__(f"{message} ({reason or code})")
         self.code = code
         self.reason = reason
         self.message = message
         self.field = field
+        self.retry_seconds = retry_seconds
 
 
 def error_of_call(error: FailedCall, address: str) -> ClientError:
@@ -63,13 +67,17 @@ def error_of_call(error: FailedCall, address: str) -> ClientError:
     if status is None and code is grpc.StatusCode.UNAVAILABLE:
         return ServiceUnreachable(f"no nearvote service answers at {address}: start one with `nearvote serve`")
     reason = field = ""
+    retry_seconds = None
     for packed in status.details if status else ():
         info, bad_request = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+        retry = error_details_pb2.RetryInfo()
         if packed.Unpack(info):
             reason = info.reason
         elif packed.Unpack(bad_request) and bad_request.field_violations:
             field = bad_request.field_violations[0].field
-    return ServiceError(code.name, reason, details, field)
+        elif packed.Unpack(retry):
+            retry_seconds = retry.retry_delay.ToTimedelta().total_seconds()
+    return ServiceError(code.name, reason, details, field, retry_seconds=retry_seconds)
 
 
 def error_of_item(error: error_pb2.Error) -> ServiceError:

@@ -6,13 +6,15 @@ import functools
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 
 import numpy as np
 
+from nearvote.access.flow import FLOW, Flow, Shares
 from nearvote.embedding.encoder import Encoder, Matrix, Tokens
+from nearvote.errors import Overloaded
 
 # Padded tokens a batch. On two cores such a batch takes some 20 ms; with four times as many the encoder does a sixth
 # less, as what it works on no longer stays in the processor's caches.
@@ -21,9 +23,12 @@ MAX_BATCH_TOKENS = 256
 CUDA_BATCH_TOKENS = 32_768
 # How much of the queue is looked at for windows of like length, in windows; more where a batch holds more.
 LOOKAHEAD = 256
+# Tokens of requests that are not done yet, of which one client alone has half: ten seconds' work for two cores.
+MAX_QUEUED_TOKENS = 262_144
 _SHORTEST = 16  # tokens of a short message
 # A window of more tokens than this is long: on one core it takes longer than anybody wants to wait for a short one.
 _LONG = 128
+_SOONEST_RETRY = 0.1  # seconds
 
 
 @dataclass(slots=True, eq=False)
@@ -31,6 +36,7 @@ class _Waiting:
     window: Tokens
     done: asyncio.Future["_Encoded"]
     request: object  # the same for all windows of a request
+    is_first: bool  # of its request
     since: float = field(default_factory=time.perf_counter)
 
 
@@ -59,9 +65,11 @@ class EncodedWindows:
 class Batcher:
     """One queue before one encoder.
 
-    Requests take turns: the oldest window of the one whose turn it is always goes next, so a short message waits for
-    as many batches as there are requests, not for all windows of a long mail before it. Windows of like length go with
-    it, since a batch costs as much as its longest window times their number.
+    Clients take turns, and each one's requests among themselves: the oldest window of the one whose turn it is always
+    goes next, so a short message waits for as many batches as there are requests, not for all windows of a long mail
+    before it. Windows of like length go with it, since a batch costs as much as its longest window times their number.
+
+    What would not fit into the queue, or not be done in time, is refused at once; a flow that can wait is held back.
 
     Threads of its own take the batches: they need not wait for an event loop that is at work on what came before. Of
     several workers one at a time takes long windows, with all cores unless short ones wait; another is always there for
@@ -71,16 +79,27 @@ class Batcher:
         encoder: Its `encode` is called by these threads.
         max_batch_tokens: Windows times longest window of a batch, at most; a window above it goes alone.
         workers: Batches that are encoded at a time.
+        max_queued_tokens: Tokens of requests that are not done yet, at most; clients share them (`Shares`).
     """
 
-    def __init__(self, encoder: Encoder, max_batch_tokens: int = MAX_BATCH_TOKENS, *, workers: int = 1) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        max_batch_tokens: int = MAX_BATCH_TOKENS,
+        *,
+        workers: int = 1,
+        max_queued_tokens: int = MAX_QUEUED_TOKENS,
+    ) -> None:
         self._encoder = encoder
         self._max_batch_tokens = max_batch_tokens
         self._lookahead = max(LOOKAHEAD, max_batch_tokens // _SHORTEST)
         self._workers = workers
         self._queue = threading.Condition()  # held while any of what follows is changed
-        self._requests: deque[deque[_Waiting]] = deque()  # the one whose turn it is first
+        self._flows: dict[str, deque[deque[_Waiting]]] = {}  # requests by flow, those whose turn it is first
         self._depth = 0
+        self._waited = 0.0  # how long the requests of the last batch had waited, in seconds
+        self._room = Shares(max_queued_tokens)
+        self._held_back: deque[asyncio.Future[None]] = deque()
         self._under_way: list[list[_Waiting]] = []
         self._long_under_way = 0
         self._moved = time.perf_counter()  # when a batch last began or ended
@@ -97,6 +116,16 @@ class Batcher:
         """Windows that wait. May be read from any thread."""
         return self._depth
 
+    @property
+    def queued_tokens(self) -> int:
+        """Tokens of requests that are not done yet. May be read from any thread."""
+        return self._room.taken
+
+    @property
+    def wait_seconds(self) -> float:
+        """How long a request would wait now: as long as those of the batch that was taken last."""
+        return self._waited if self._depth else 0.0
+
     async def encode(self, windows: Sequence[Tokens]) -> EncodedWindows:
         """Encodes windows together with whatever else waits.
 
@@ -107,17 +136,48 @@ class Batcher:
             Their vectors, in the order given.
 
         Raises:
+            Overloaded: There is no room in the queue, or no time until the deadline of the flow.
             RuntimeError: The batcher is closed.
         """
         if self._closed:
             raise RuntimeError("the batcher is closed")
         if not windows:
             return EncodedWindows(np.empty((0, self._encoder.spec.dimension), dtype=np.float32), 0.0, 0.0)
+        flow, tokens = FLOW.get(), sum(map(len, windows))
+        await self._make_room(flow, tokens)
+        try:
+            return await self._encode(flow.key, windows)
+        finally:
+            self._room.give(flow.key, tokens)
+            while self._held_back:  # whoever is first takes what it needs
+                held = self._held_back.popleft()
+                if not held.done():
+                    held.set_result(None)
+
+    async def _make_room(self, flow: Flow, tokens: int) -> None:
+        wait = self.wait_seconds
+        if flow.deadline is not None and time.perf_counter() + wait > flow.deadline:
+            raise Overloaded(
+                f"a message waits for {wait:.1f} s now, and the call's deadline is before that: come again later",
+                retry_seconds=max(_SOONEST_RETRY, wait),
+            )
+        while not self._room.take(flow.key, tokens):
+            if not flow.waits:
+                raise Overloaded(
+                    "as much as one client may have in the queue waits already: come again later, or use a stream, "
+                    "which is held back instead",
+                    retry_seconds=max(_SOONEST_RETRY, wait),
+                )
+            held = asyncio.get_running_loop().create_future()
+            self._held_back.append(held)
+            await held
+
+    async def _encode(self, flow: str, windows: Sequence[Tokens]) -> EncodedWindows:
         loop = asyncio.get_running_loop()
         request = object()
-        waiting = [_Waiting(window, loop.create_future(), request) for window in windows]
+        waiting = [_Waiting(window, loop.create_future(), request, i == 0) for i, window in enumerate(windows)]
         with self._queue:
-            self._requests.append(deque(waiting))
+            self._flows.setdefault(flow, deque()).append(deque(waiting))
             self._depth += len(waiting)
             self._queue.notify()
         if not self._threads:
@@ -141,8 +201,10 @@ class Batcher:
         """Stops; whoever waits is cancelled."""
         with self._queue:
             self._closed = True
-            left = [*chain.from_iterable(self._requests), *chain.from_iterable(self._under_way)]
+            left = [*chain.from_iterable(self._each_request()), *chain.from_iterable(self._under_way)]
             self._queue.notify_all()
+        for held in self._held_back:
+            held.cancel()
         for item in left:
             item.done.cancel()
         with self._queue:
@@ -168,6 +230,8 @@ class Batcher:
                 self._long_under_way += is_long
                 alone = self._only_long_wait() if is_long else len(self._under_way) == 1 and not self._depth
                 self._moved = started = time.perf_counter()
+                if new := [started - item.since for item in batch if item.is_first]:
+                    self._waited = max(new)
                 if self._depth:
                     self._queue.notify()  # there is work for another
             try:
@@ -195,12 +259,13 @@ class Batcher:
         are passed over keep their place.
         """
         self._drop_gone()
-        turn = next((i for i, request in enumerate(self._requests) if long or not _is_long(request[0])), None)
+        turn = next(((flow, request) for flow, request in self._in_turn() if long or not _is_long(request[0])), None)
         if turn is None:
             return []
-        own = self._requests[turn][0]
-        each = max(1, self._lookahead // len(self._requests))
-        ahead = [item for request in self._requests for item in islice(request, each)][: self._lookahead]
+        flow, served = turn
+        own = served[0]
+        each = max(1, self._lookahead // sum(map(len, self._flows.values())))
+        ahead = [item for request in self._each_request() for item in islice(request, each)][: self._lookahead]
         ahead.sort(key=lambda item: abs(len(item.window) - len(own.window)))  # stable: the earlier of equals first
         batch: list[_Waiting] = []
         longest = 0
@@ -213,19 +278,26 @@ class Batcher:
             longest = grown
             batch.append(item)
         taken = {id(item) for item in batch}
-        for request in self._requests:
+        for request in self._each_request():
             for _ in range(len(request)):  # once around, in order
                 item = request.popleft()
                 if id(item) not in taken:
                     request.append(item)
-        served = self._requests[turn]
-        del self._requests[turn]
-        self._requests.append(served)  # the next one's turn
+        requests = self._flows.pop(flow)
+        requests.remove(served)
+        requests.append(served)  # the next one's turn
+        self._flows[flow] = requests  # and the next flow's
         self._depth -= len(batch)
         return batch
 
+    def _in_turn(self) -> Iterator[tuple[str, deque[_Waiting]]]:
+        return ((flow, request) for flow, requests in self._flows.items() for request in requests)
+
+    def _each_request(self) -> Iterator[deque[_Waiting]]:
+        return chain.from_iterable(self._flows.values())
+
     def _only_long_wait(self) -> bool:
-        return all(_is_long(item) for request in self._requests for item in islice(request, 1))
+        return all(_is_long(item) for request in self._each_request() for item in islice(request, 1))
 
     def _drop_requests_of(self, batch: Sequence[_Waiting]) -> None:
         """Leaves out the other windows of requests that have failed."""
@@ -238,9 +310,12 @@ class Batcher:
         self._keep(lambda item: not item.done.done())
 
     def _keep(self, wanted: Callable[[_Waiting], bool]) -> None:
-        kept = (deque(item for item in request if wanted(item)) for request in self._requests)
-        self._requests = deque(request for request in kept if request)
-        self._depth = sum(map(len, self._requests))
+        flows = {
+            flow: deque(kept for request in requests if (kept := deque(filter(wanted, request))))
+            for flow, requests in self._flows.items()
+        }
+        self._flows = {flow: requests for flow, requests in flows.items() if requests}
+        self._depth = sum(map(len, self._each_request()))
 
 
 def _is_long(item: _Waiting) -> bool:

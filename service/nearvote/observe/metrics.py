@@ -73,6 +73,9 @@ class Metrics:
         self._queue_depth = Gauge(
             "nearvote_encoder_queue_windows", "Windows that wait for the encoder.", registry=registry
         )
+        self._queue_tokens = Gauge(
+            "nearvote_encoder_queue_tokens", "Tokens of texts that are not embedded yet.", registry=registry
+        )
         self._batch_windows = Histogram(
             "nearvote_encoder_batch_windows", "Windows in a batch.", buckets=_BATCHES, registry=registry
         )
@@ -103,9 +106,10 @@ class Metrics:
             {"version": version, "model": spec.model, "revision": spec.revision, "engine": spec.engine, "store": store}
         )
 
-    def watch_queue(self, depth: Callable[[], int]) -> None:
-        """Where to read how many windows wait."""
+    def watch_queue(self, depth: Callable[[], int], tokens: Callable[[], int]) -> None:
+        """Where to read how many windows wait, and how many tokens there are of requests that are not done."""
         self._queue_depth.set_function(depth)
+        self._queue_tokens.set_function(tokens)
 
     def watch_cache(self, used_bytes: Callable[[], int]) -> None:
         """Where to read how much memory known vectors take."""

@@ -3,6 +3,8 @@
 import grpc
 import structlog
 from google.protobuf.any_pb2 import Any
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
@@ -27,6 +29,8 @@ _CODES: dict[type[errors.NearvoteError], grpc.StatusCode] = {
     errors.TaskExists: grpc.StatusCode.ALREADY_EXISTS,
     errors.StateConflict: grpc.StatusCode.FAILED_PRECONDITION,
     errors.TaskChanged: grpc.StatusCode.ABORTED,
+    errors.Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.Draining: grpc.StatusCode.UNAVAILABLE,
     errors.StoreUnavailable: grpc.StatusCode.UNAVAILABLE,
     errors.StartupError: grpc.StatusCode.FAILED_PRECONDITION,
 }
@@ -41,12 +45,14 @@ def code_of(error: errors.NearvoteError) -> grpc.StatusCode:
 
 
 def status_of(error: errors.NearvoteError) -> grpc.Status:
-    """A status with `google.rpc.ErrorInfo` and, where a field is at fault, `google.rpc.BadRequest`."""
+    """A status with `google.rpc.ErrorInfo`, and `BadRequest` or `RetryInfo` where a field or the load is at fault."""
     text, field = _cut(error.message, _MAX_MESSAGE), _cut(error.field, _MAX_FIELD)
     details = [_packed(error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN))]
     if field:
         violation = error_details_pb2.BadRequest.FieldViolation(field=field, description=text, reason=error.reason)
         details.append(_packed(error_details_pb2.BadRequest(field_violations=[violation])))
+    if isinstance(error, errors.Overloaded):
+        details.append(_packed(error_details_pb2.RetryInfo(retry_delay=_duration(error.retry_seconds))))
     code = code_of(error)
     message = f"{field}: {text}" if field else text
     return rpc_status.to_status(status_pb2.Status(code=code.value[0], message=message, details=details))
@@ -72,7 +78,11 @@ def _cut(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
-def _packed(message: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest) -> Any:
+def _duration(seconds: float) -> Duration:
+    return Duration(seconds=int(seconds), nanos=int(seconds % 1 * 1e9))
+
+
+def _packed(message: Message) -> Any:
     packed = Any()
     packed.Pack(message)
     return packed

@@ -102,6 +102,11 @@ class Limits(_message.Message):
     MAX_TASKS_FIELD_NUMBER: _builtins.int
     MAX_REQUEST_BYTES_FIELD_NUMBER: _builtins.int
     MAX_STREAM_CONCURRENCY_FIELD_NUMBER: _builtins.int
+    MAX_STREAM_REQUESTS_FIELD_NUMBER: _builtins.int
+    MAX_STREAMS_FIELD_NUMBER: _builtins.int
+    MAX_CONCURRENT_CALLS_FIELD_NUMBER: _builtins.int
+    MAX_QUEUED_TOKENS_FIELD_NUMBER: _builtins.int
+    MAX_TASK_EXAMPLES_FIELD_NUMBER: _builtins.int
     max_text_bytes: _builtins.int
     """Longest text, in bytes of UTF-8."""
     max_batch_texts: _builtins.int
@@ -116,6 +121,16 @@ class Limits(_message.Message):
     """Largest request, in bytes."""
     max_stream_concurrency: _builtins.int
     """Most items of one stream that are worked on at a time; further ones wait."""
+    max_stream_requests: _builtins.int
+    """Most requests in one stream."""
+    max_streams: _builtins.int
+    """Most streams at a time. A client has half of them at most, and less while others want some."""
+    max_concurrent_calls: _builtins.int
+    """Most other calls at a time, shared in the same way."""
+    max_queued_tokens: _builtins.int
+    """Most tokens of texts that are not embedded yet, shared in the same way."""
+    max_task_examples: _builtins.int
+    """Most examples of a task."""
     def __init__(
         self,
         *,
@@ -126,10 +141,15 @@ class Limits(_message.Message):
         max_tasks: _builtins.int = ...,
         max_request_bytes: _builtins.int = ...,
         max_stream_concurrency: _builtins.int = ...,
+        max_stream_requests: _builtins.int = ...,
+        max_streams: _builtins.int = ...,
+        max_concurrent_calls: _builtins.int = ...,
+        max_queued_tokens: _builtins.int = ...,
+        max_task_examples: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_batch_texts", b"max_batch_texts", "max_k", b"max_k", "max_labels", b"max_labels", "max_request_bytes", b"max_request_bytes", "max_stream_concurrency", b"max_stream_concurrency", "max_tasks", b"max_tasks", "max_text_bytes", b"max_text_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_batch_texts", b"max_batch_texts", "max_concurrent_calls", b"max_concurrent_calls", "max_k", b"max_k", "max_labels", b"max_labels", "max_queued_tokens", b"max_queued_tokens", "max_request_bytes", b"max_request_bytes", "max_stream_concurrency", b"max_stream_concurrency", "max_stream_requests", b"max_stream_requests", "max_streams", b"max_streams", "max_task_examples", b"max_task_examples", "max_tasks", b"max_tasks", "max_text_bytes", b"max_text_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,104 @@
+"""Which calls are let in: how many at a time, whose, and none any more before a stop."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any
+
+import grpc
+
+from nearvote.access.flow import FLOW, Flow, Shares
+from nearvote.errors import Draining, LimitReached, Overloaded
+from nearvote.limits import Limits
+from nearvote.rpc.caller import CALLER, Context
+from nearvote.rpc.interceptors import Continuation, Handler, is_stream, with_behavior
+
+_OURS = "/nearvote.v1."
+# What is asked when something is wrong: it costs little, and is answered whatever the load.
+_ALWAYS = "/nearvote.v1.InfoService/"
+_RETRY_SECONDS = 0.5
+
+
+class AdmissionInterceptor(grpc.aio.ServerInterceptor):
+    """Refuses calls beyond what the service takes at a time, of which clients have fair shares.
+
+    It stands behind those that make statuses of errors and find out who calls. What it lets in runs with its flow set:
+    the queue before the encoder goes by that.
+
+    Args:
+        limits: How many calls and streams there may be at a time, and how long a stream may be.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._calls = Shares(limits.max_concurrent_calls)
+        self._streams = Shares(limits.max_streams)
+        self._max_stream_requests = limits.max_stream_requests
+        self._closed = False
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self.let_in = 0  # calls and streams, ever
+
+    async def close(self) -> None:
+        """From now on lets nothing in: clients go to another replica, where there is one. Returns when all are out."""
+        self._closed = True
+        await self._empty.wait()
+
+    async def intercept_service(self, continuation: Continuation, details: grpc.HandlerCallDetails) -> "Handler | None":
+        """Wraps the handler of a call; None for a method that there is not."""
+        handler = await continuation(details)
+        if handler is None or not details.method.startswith(_OURS) or details.method.startswith(_ALWAYS):
+            return handler
+        return with_behavior(handler, self._stream if is_stream(handler) else self._unary)
+
+    def _unary(self, behavior: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def wrapped(request: Any, context: Context) -> Any:
+            with self._place(self._calls, context, waits=False, what="calls"):
+                return await behavior(request, context)
+
+        return wrapped
+
+    def _stream(self, behavior: Callable[..., AsyncGenerator[Any]]) -> Callable[..., AsyncIterator[Any]]:
+        async def wrapped(request: Any, context: Context) -> AsyncIterator[Any]:
+            requests = self._counted(request) if hasattr(request, "__aiter__") else request
+            with self._place(self._streams, context, waits=True, what="streams"):
+                async with contextlib.aclosing(behavior(requests, context)) as responses:
+                    async for response in responses:
+                        yield response
+
+        return wrapped
+
+    async def _counted(self, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        count = 0
+        async for request in requests:
+            count += 1
+            if count > self._max_stream_requests:
+                raise LimitReached(f"a stream has at most {self._max_stream_requests} requests: go on in another")
+            yield request
+
+    @contextlib.contextmanager
+    def _place(self, places: Shares, context: Context, *, waits: bool, what: str) -> Iterator[None]:
+        if self._closed:
+            raise Draining("the service is about to stop: ask another replica, or this one once it has started again")
+        key = CALLER.get().name or _host(context.peer())
+        if not places.take(key, 1):
+            raise Overloaded(
+                f"as many {what} as one client may have are under way, {places.taken} of all: come again later",
+                retry_seconds=_RETRY_SECONDS,
+            )
+        self.let_in += 1
+        self._empty.clear()
+        try:
+            remaining = context.time_remaining()
+            # Seen by all that the call starts; the call has a task of its own, so nothing is to be set back.
+            FLOW.set(Flow(key, waits, None if remaining is None else time.perf_counter() + remaining))
+            yield
+        finally:
+            places.give(key, 1)
+            if not self._calls.taken + self._streams.taken:
+                self._empty.set()
+
+
+def _host(peer: str) -> str:
+    """Of `ipv4:127.0.0.1:50100` what names the machine: `ipv4:127.0.0.1`."""
+    return peer.rpartition(":")[0] if peer.startswith("ipv") else peer
