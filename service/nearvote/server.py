@@ -46,11 +46,19 @@ _QUIET_SECONDS = 0.3  # nobody calls any more when nobody has for as long
 _LAST_SECONDS = 0.05
 _EXAMPLE_COUNT_SECONDS = 5.0  # how old the metric of examples may be
 
-_CLASSIFICATION = classification_service_pb2.DESCRIPTOR.services_by_name["ClassificationService"].full_name
-_EXAMPLE = example_service_pb2.DESCRIPTOR.services_by_name["ExampleService"].full_name
-_TASK = task_service_pb2.DESCRIPTOR.services_by_name["TaskService"].full_name
-_LEARNING = learning_service_pb2.DESCRIPTOR.services_by_name["LearningService"].full_name
-_INFO = info_service_pb2.DESCRIPTOR.services_by_name["InfoService"].full_name
+# All services of our own.
+SERVICES = tuple(
+    service
+    for module in (
+        classification_service_pb2,
+        example_service_pb2,
+        task_service_pb2,
+        learning_service_pb2,
+        info_service_pb2,
+    )
+    for service in module.DESCRIPTOR.services_by_name.values()
+)
+_CLASSIFICATION, _EXAMPLE, _TASK, _LEARNING, _INFO = (service.full_name for service in SERVICES)
 _HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 
 # What each service stands on; "" is the whole process.
