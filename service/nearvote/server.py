@@ -16,6 +16,7 @@ from prometheus_client import start_http_server
 from nearvote.access.caller import DEFAULT_TENANT
 from nearvote.errors import InvalidSetting
 from nearvote.observe.health import HealthMonitor
+from nearvote.observe.logs import log_unhandled
 from nearvote.rpc.admission import AdmissionInterceptor
 from nearvote.rpc.classification import ClassificationServicer
 from nearvote.rpc.examples import ExampleServicer
@@ -83,6 +84,7 @@ async def serve(settings: Settings, seed_progress: Progress) -> None:
         StartupError: It can't start; the message says why and what to do.
     """
     began = time.perf_counter()
+    asyncio.get_running_loop().set_exception_handler(log_unhandled)
     async with parts_of(settings, seed_progress) as parts, _serving(settings, parts) as drain:
         _log.info(
             "serving",

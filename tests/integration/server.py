@@ -54,11 +54,12 @@ class Server:
         self.metrics_address = f"127.0.0.1:{free_port()}"
         self.log = folder.with_suffix(".log")
         self.process: subprocess.Popen[bytes] | None = None
+        self.program: list[str | Path] = [NEARVOTE]
 
     def start(self) -> "Server":
         """Starts it, and returns when it serves."""
         command: list[str | Path] = [
-            NEARVOTE,
+            *self.program,
             "serve",
             "--address",
             self.address,
