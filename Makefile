@@ -3,6 +3,8 @@
 # make lint   what CI checks before the tests
 # make proto  generate the stubs anew
 # make format format the code
+# make fuzz   feed the parsers what a fuzzer finds
+# make soak   half an hour of mixed load and faults
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -16,7 +18,10 @@ RUN_FLAGS ?= --data-dir .data
 
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: run test lint format proto breaking baseline clean
+FUZZ_SECONDS ?= 60
+SOAK_MINUTES ?= 30
+
+.PHONY: run test lint format proto breaking baseline fuzz soak clean
 
 run: $(VENV)/.run
 	$(BIN)/nearvote serve $(RUN_FLAGS)
@@ -44,6 +49,17 @@ proto: $(VENV)/.dev
 # What clients have been promised. Run after a change of the contract that is meant, with the reason in DECISIONS.md.
 baseline: $(BUF)
 	cd protos && ../$(BUF) build --output promised.binpb
+
+# Parsers under a coverage-guided fuzzer, for a bounded time.
+fuzz: $(VENV)/.dev build/fuzz
+	PYTHONPATH=build/fuzz $(BIN)/python tests/fuzz/parsers.py -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -artifact_prefix=build/
+
+build/fuzz:
+	$(BIN)/pip install --quiet --target $@ atheris==3.0.0
+
+# Mixed load and faults for half an hour, in which memory must stay flat.
+soak: $(VENV)/.dev
+	$(BIN)/python -m tests.bench.soak --minutes $(SOAK_MINUTES)
 
 clean:
 	rm -rf build dist $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -38,6 +38,7 @@ class Seen:
     begin: float
     end: float
     latencies: list[float] = field(default_factory=list)
+    refusals: list[float] = field(default_factory=list)
     errors: int = 0
 
     def add(self, since: float, texts: int = 1) -> None:
@@ -51,13 +52,15 @@ class Seen:
         return time.perf_counter() >= self.end
 
     def figures(self) -> dict[str, float]:
-        """Answers a second, latencies in seconds, errors."""
+        """Answers a second, latencies in seconds, calls refused for overload, other errors."""
         found = np.array(self.latencies or [np.nan])
         return {
             "rate": len(self.latencies) / (self.end - self.begin),
             "p50": float(np.quantile(found, 0.5)),
             "p99": float(np.quantile(found, 0.99)),
             "count": len(self.latencies),
+            "refused": len(self.refusals),
+            "refused_p99": float(np.quantile(self.refusals or [np.nan], 0.99)),
             "errors": self.errors,
         }
 
@@ -70,8 +73,11 @@ async def _unary(stub: Any, texts: Iterator[str], tasks: Sequence[str], seen: Se
 async def _one(stub: Any, text: str, tasks: Sequence[str], seen: Seen, since: float) -> None:
     try:
         await stub.Classify(pb.ClassifyRequest(text=text, tasks=tasks), timeout=60)
-    except grpc.aio.AioRpcError:
-        seen.errors += 1
+    except grpc.aio.AioRpcError as error:
+        if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
+            seen.refusals.append(time.perf_counter() - since)
+        else:
+            seen.errors += 1
     else:
         seen.add(since)
 

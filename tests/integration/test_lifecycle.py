@@ -1,7 +1,6 @@
 """Starting, stopping, and refusing to."""
 
 import asyncio
-import json
 import signal
 import threading
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from nearvote.v1 import classification_service_pb2 as classification
 from nearvote.v1.classification_service_pb2_grpc import ClassificationServiceStub
 from tests.integration.conftest import Start
+from tests.integration.rolling import restarted_in_turn
 from tests.integration.server import Server, free_port, run
 
 
@@ -187,40 +187,6 @@ def test_a_rolling_restart_loses_nothing(start: Start) -> None:
     for server in servers:
         assert server.cli("tasks", "create", "spam", "-l", "spam", "-l", "ham").returncode == 0
         assert server.cli("examples", "add", "-t", "spam", "-l", "spam", "win a prize").returncode == 0
-
-    async def load() -> tuple[int, list[grpc.StatusCode]]:
-        answered = 0
-        failed: list[grpc.StatusCode] = []
-        done = asyncio.Event()
-        health = {"healthCheckConfig": {"serviceName": ""}, "loadBalancingConfig": [{"round_robin": {}}]}
-        options = [
-            ("grpc.service_config", json.dumps(health)),
-            ("grpc.enable_retries", 0),
-            ("grpc.max_reconnect_backoff_ms", 100),
-        ]
-        target = "ipv4:" + ",".join(server.address for server in servers)
-        async with grpc.aio.insecure_channel(target, options=options) as channel:
-            stub: Any = ClassificationServiceStub(channel)
-
-            async def ask() -> None:
-                nonlocal answered
-                while not done.is_set():
-                    try:
-                        await stub.Classify(classification.ClassifyRequest(text="win", tasks=["spam"]), timeout=20)
-                        answered += 1
-                    except grpc.aio.AioRpcError as error:
-                        failed.append(error.code())
-
-            callers = [asyncio.create_task(ask()) for _ in range(16)]
-            for server in servers:
-                assert await asyncio.to_thread(server.stop) == 0
-                await asyncio.to_thread(server.start)
-                # The other one is stopped once this one is called again.
-                await asyncio.to_thread(server.metric_with, "grpc_server_handled_total", "Classify", "OK")
-            done.set()
-            await asyncio.gather(*callers)
-        return answered, failed
-
-    answered, failed = asyncio.run(load())
-    assert failed == []
+    answered, failed = asyncio.run(restarted_in_turn(servers, "spam", rounds=1))
+    assert failed == {}
     assert answered >= 400
