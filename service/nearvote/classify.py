@@ -139,7 +139,7 @@ class Classifier:
         """
         self._check(texts, tasks, options)
         asked = await self._asked(tenant, tasks)
-        embedded = await self._embedder.embed(texts)
+        embedded = await self._embedder.embed(texts, tenant)
 
         began = time.perf_counter()
         # Read first: a prediction may have seen more than its version says, never less.

@@ -25,6 +25,11 @@ NearvoteError
 │   └── TaskChanged
 ├── Overloaded
 ├── Draining
+├── AccessDenied                who calls is not known, or may not do this
+│   ├── CredentialsMissing
+│   ├── CredentialsUnknown
+│   ├── PermissionDenied
+│   └── TooManyAttempts
 ├── StoreUnavailable
 └── StartupError                the service does not start
     ├── StoreLocked
@@ -212,6 +217,44 @@ class Draining(NearvoteError):
     """The service is about to stop, and takes nothing new."""
 
     reason = "DRAINING"
+
+
+class AccessDenied(NearvoteError):
+    """Who calls is not known, or may not do this."""
+
+    reason = "ACCESS_DENIED"
+
+
+class CredentialsMissing(AccessDenied):
+    """The caller shows neither a key nor a certificate."""
+
+    reason = "CREDENTIALS_MISSING"
+
+
+class CredentialsUnknown(AccessDenied):
+    """The caller's key or certificate is nobody's."""
+
+    reason = "CREDENTIALS_UNKNOWN"
+
+
+class PermissionDenied(AccessDenied):
+    """The caller's role does not do for this."""
+
+    reason = "PERMISSION_DENIED"
+
+
+class TooManyAttempts(AccessDenied):
+    """From the caller's address came too many keys or certificates that are nobody's.
+
+    Attributes:
+        retry_seconds: When it may be tried again.
+    """
+
+    reason = "TOO_MANY_ATTEMPTS"
+
+    def __init__(self, message: str, *, field: str = "", retry_seconds: float = 1.0) -> None:
+        super().__init__(message, field=field)
+        self.retry_seconds = retry_seconds
 
 
 class StoreUnavailable(NearvoteError):

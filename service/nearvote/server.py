@@ -13,11 +13,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import start_http_server
 
-from nearvote.access.caller import DEFAULT_TENANT
 from nearvote.errors import InvalidSetting
 from nearvote.observe.health import HealthMonitor
 from nearvote.observe.logs import log_unhandled
 from nearvote.rpc.admission import AdmissionInterceptor
+from nearvote.rpc.authorization import AuthorizationInterceptor
 from nearvote.rpc.classification import ClassificationServicer
 from nearvote.rpc.examples import ExampleServicer
 from nearvote.rpc.info import InfoServicer
@@ -89,6 +89,7 @@ async def serve(settings: Settings, seed_progress: Progress) -> None:
         _log.info(
             "serving",
             address=settings.address,
+            tls=parts.access.credentials is not None,
             metrics=settings.metrics_address,
             store=parts.store.kind,
             encoder=parts.encoder.spec.model,
@@ -107,7 +108,10 @@ async def _serving(settings: Settings, parts: Parts) -> AsyncIterator[Callable[[
     admission = AdmissionInterceptor(settings.limits)
     server = _server(settings, parts, health, admission)
     try:
-        server.add_insecure_port(settings.address)
+        if parts.access.credentials is None:
+            server.add_insecure_port(settings.address)
+        else:
+            server.add_secure_port(settings.address, parts.access.credentials)
     except RuntimeError:
         raise InvalidSetting(
             f"{settings.address} can't be listened on: it is taken or not this machine's; name another with --address",
@@ -131,7 +135,11 @@ def _server(
     settings: Settings, parts: Parts, health: HealthMonitor, admission: AdmissionInterceptor
 ) -> grpc.aio.Server:
     server = grpc.aio.server(
-        interceptors=[StatusInterceptor(parts.metrics, time.perf_counter), admission],
+        interceptors=[
+            StatusInterceptor(parts.metrics, time.perf_counter),
+            AuthorizationInterceptor(parts.access.gate),
+            admission,
+        ],
         options=[
             ("grpc.max_receive_message_length", settings.max_request_bytes),
             ("grpc.max_send_message_length", -1),  # a page of long texts may be larger than any request
@@ -150,9 +158,10 @@ def _server(
         InfoServicer(parts.encoder.spec, settings.limits, parts.store.kind, parts.tasks), server
     )
     health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
-    reflection.enable_server_reflection(
-        (_CLASSIFICATION, _EXAMPLE, _TASK, _LEARNING, _INFO, _HEALTH, reflection.SERVICE_NAME), server
-    )
+    if settings.reflection:
+        reflection.enable_server_reflection(
+            (_CLASSIFICATION, _EXAMPLE, _TASK, _LEARNING, _INFO, _HEALTH, reflection.SERVICE_NAME), server
+        )
     return server
 
 
@@ -205,9 +214,12 @@ async def _check_encoder(parts: Parts) -> None:
 async def _count_examples(parts: Parts) -> None:
     while True:
         try:
-            tasks = await parts.tasks.list_all(DEFAULT_TENANT)
             parts.metrics.examples(
-                {task.name: await parts.tasks.class_sizes(DEFAULT_TENANT, task.name) for task in tasks}
+                {
+                    (tenant, task.name): await parts.tasks.class_sizes(tenant, task.name)
+                    for tenant in parts.access.gate.tenants
+                    for task in await parts.tasks.list_all(tenant)
+                }
             )
         except Exception as error:  # noqa: BLE001 - a metric that can't be read is no reason to stop
             _log.warning("examples_not_counted", error=repr(error))

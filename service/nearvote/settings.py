@@ -33,6 +33,19 @@ class Settings(BaseSettings):
     metrics_address: str = Field(
         "127.0.0.1:9464", description="Where /metrics is served: host:port; `off` for nowhere."
     )
+    tls_cert: Path | None = Field(None, description="The service's certificate, in PEM; read again when it changes.")
+    tls_key: Path | None = Field(None, description="Its key, in PEM, without a password.")
+    tls_client_ca: Path | None = Field(
+        None, description="Authorities, in PEM, whose certificates clients must show; none are asked for when not set."
+    )
+    api_keys: Path | None = Field(
+        None, description="File of API keys, as `nearvote keys create` writes it; read again when it changes."
+    )
+    allow_insecure: bool = Field(
+        False,  # noqa: FBT003
+        description="Serve other machines without asking who calls, or take their keys without TLS.",
+    )
+    reflection: bool = Field(True, description="Tell callers the contract by gRPC reflection.")  # noqa: FBT003
     data_dir: Path = Field(
         default_factory=lambda: _xdg("XDG_DATA_HOME", ".local/share"),
         description="Folder of the embedded store. Not used with a Qdrant server.",
@@ -120,6 +133,14 @@ class Settings(BaseSettings):
     def _check_limits(self) -> Self:
         if self.max_text_bytes > self.max_request_bytes:
             raise ValueError("max_text_bytes is above max_request_bytes, so the longest texts could not be sent")
+        return self
+
+    @model_validator(mode="after")
+    def _check_tls(self) -> Self:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key go together: set both, or none")
+        if self.tls_client_ca is not None and self.tls_cert is None:
+            raise ValueError("tls_client_ca asks clients for certificates, which takes tls_cert and tls_key")
         return self
 
     @property

@@ -1,11 +1,17 @@
 """Puts the service together. The only place that names concrete classes."""
 
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from nearvote.access.attempts import Attempts
 from nearvote.access.caller import DEFAULT_TENANT
+from nearvote.access.exposure import check_exposure
+from nearvote.access.gate import Gate
+from nearvote.access.key_file import read_keys
+from nearvote.access.watched import Watched
 from nearvote.classify import Classifier
 from nearvote.curate import Curator
 from nearvote.embedding.batcher import CUDA_BATCH_TOKENS, Batcher
@@ -23,18 +29,34 @@ from nearvote.learn.learner import Learner
 from nearvote.learn.others import labels_by_others
 from nearvote.observe.metrics import Metrics, ObservedClassifier, ObservedEncoder
 from nearvote.reindex import Reindexed, reindex
+from nearvote.rpc.certificates import CertificateFiles, server_credentials
 from nearvote.seeding import load_seeds, seed_examples, shipped_seeds
 from nearvote.settings import Settings
 from nearvote.tasks.registry import TaskRegistry
 from nearvote.text.surface import SURFACE_VERSION
 
 if TYPE_CHECKING:
+    import grpc
+
     from nearvote.examples.engine import Engine
 
 _MIB = 2**20
 _COMPARED = 3_000  # examples that two precisions of an encoder are compared by, at most
 
 Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who is let in.
+
+    Attributes:
+        gate: Tells who calls.
+        credentials: The port's; None for one without TLS.
+    """
+
+    gate: Gate
+    credentials: "grpc.ServerCredentials | None"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +71,24 @@ class Parts:
     curator: Curator
     learner: Learner
     metrics: Metrics
+    access: Access
+
+
+def access_of(settings: Settings, metrics: Metrics) -> Access:
+    """Reads keys and certificates, and checks that the service may listen where it is told to.
+
+    Raises:
+        InvalidSetting: It may not, or one of the files can't be right.
+    """
+    path, cert, key = settings.api_keys, settings.tls_cert, settings.tls_key
+    asks_certificates = settings.tls_client_ca is not None
+    if not settings.allow_insecure:
+        check_exposure(settings.address, keys=path is not None, tls=cert is not None, certificates=asks_certificates)
+    keys = Watched("api_keys", [path], lambda: read_keys(path)) if path is not None else None
+    gate = Gate(keys, certificates=asks_certificates, attempts=Attempts(time.monotonic), denied=metrics.denied)
+    if cert is None or key is None:
+        return Access(gate, None)
+    return Access(gate, server_credentials(CertificateFiles(cert, key, settings.tls_client_ca)))
 
 
 @contextlib.asynccontextmanager
@@ -67,9 +107,10 @@ async def parts_of(
         StoreUnavailable: The store did not answer.
     """
     async with contextlib.AsyncExitStack() as stack:
-        engine = open_engine(settings)  # first: a folder in use is known at once, a model takes longer to load
-        stack.push_async_callback(engine.close)
         metrics = Metrics()
+        access = access_of(settings, metrics)
+        engine = open_engine(settings)  # early: a folder in use is known at once, a model takes longer to load
+        stack.push_async_callback(engine.close)
         bare = encoder or await _encoder(settings, engine)
         observed = ObservedEncoder(bare, metrics)
         on_cuda = bare.spec.engine == "torch-cuda"
@@ -101,7 +142,7 @@ async def parts_of(
         learner = Learner(embedder, store, tasks, settings.limits, jobs)
         stack.push_async_callback(learner.close)
         stack.push_async_callback(jobs.close)  # first: what learns is told to stop
-        yield Parts(bare, batcher, store, tasks, classifier, curator, learner, metrics)
+        yield Parts(bare, batcher, store, tasks, classifier, curator, learner, metrics, access)
 
 
 async def reindex_with(settings: Settings, progress: Progress) -> Reindexed:

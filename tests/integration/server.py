@@ -16,6 +16,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from nearvote import Client
+from nearvote.client.access import Access
 
 ROOT = Path(__file__).parents[2]
 NEARVOTE = Path(sys.executable).parent / "nearvote"
@@ -55,6 +56,7 @@ class Server:
         self.log = folder.with_suffix(".log")
         self.process: subprocess.Popen[bytes] | None = None
         self.program: list[str | Path] = [NEARVOTE]
+        self.access: dict[str, str] = {}  # what its clients show, as arguments of a client
 
     def start(self) -> "Server":
         """Starts it, and returns when it serves."""
@@ -74,7 +76,7 @@ class Server:
                 env={**os.environ, "HF_HUB_OFFLINE": "1", **self.environment},
             )
         deadline = time.monotonic() + START_SECONDS
-        with grpc.insecure_channel(self.address) as channel:
+        with self.channel() as channel:
             health: Any = health_pb2_grpc.HealthStub(channel)
             while time.monotonic() < deadline and self.process.poll() is None:
                 try:
@@ -106,15 +108,18 @@ class Server:
 
     def cli(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Runs a command that talks to it."""
-        return run(*arguments, stdin=stdin, NEARVOTE_ADDRESS=self.address)
+        shown = {f"NEARVOTE_{name.upper()}": value for name, value in self.access.items()}
+        return run(*arguments, stdin=stdin, NEARVOTE_ADDRESS=self.address, **shown)
 
-    def client(self) -> Client:
-        """A client of it."""
-        return Client(self.address)
+    def client(self, **access: str) -> Client:
+        """A client of it, which shows what is said here, and else what all of its clients show."""
+        shown: dict[str, Any] = {**self.access, **access}
+        return Client(self.address, **shown)
 
     def channel(self) -> grpc.Channel:
         """A bare channel to it."""
-        return grpc.insecure_channel(self.address)
+        credentials = Access(**self.access).credentials
+        return grpc.secure_channel(self.address, credentials) if credentials else grpc.insecure_channel(self.address)
 
     def metrics(self) -> dict[str, float]:
         """Its metrics, by name with labels."""

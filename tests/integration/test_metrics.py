@@ -46,11 +46,11 @@ def test_every_metric_moves(start: Start) -> None:
     stream = f'grpc_method="StreamClassify",{service},grpc_type="bidi_stream"'
     assert grown(f'grpc_server_handled_total{{grpc_code="OK",{stream}}}') == 2
     assert grown(f"grpc_server_handling_seconds_count{{{stream}}}") == 2
-    assert grown('nearvote_predictions_total{label="spam",task="spam"}') == 4
-    assert grown('nearvote_abstentions_total{reason="TOO_FAR",task="spam"}') == 1
-    assert grown('nearvote_abstentions_total{reason="NO_TEXT",task="spam"}') == 1
-    assert grown('nearvote_top_similarity_count{task="spam"}') == 5
-    assert grown('nearvote_margin_count{task="spam"}') == 5
+    assert grown('nearvote_predictions_total{label="spam",task="spam",tenant="default"}') == 4
+    assert grown('nearvote_abstentions_total{reason="TOO_FAR",task="spam",tenant="default"}') == 1
+    assert grown('nearvote_abstentions_total{reason="NO_TEXT",task="spam",tenant="default"}') == 1
+    assert grown('nearvote_top_similarity_count{task="spam",tenant="default"}') == 5
+    assert grown('nearvote_margin_count{task="spam",tenant="default"}') == 5
     assert grown("nearvote_encoder_batch_windows_sum") == 3, "the example and two messages; the others were known"
     assert grown("nearvote_encoder_batch_padded_tokens_sum") == 9
     assert grown("nearvote_embedding_cache_hits_total") == 3

@@ -23,6 +23,9 @@ EXPECTED = {
     errors.StateConflict: "FAILED_PRECONDITION",
     errors.Overloaded: "RESOURCE_EXHAUSTED",
     errors.Draining: "UNAVAILABLE",
+    errors.PermissionDenied: "PERMISSION_DENIED",
+    errors.TooManyAttempts: "RESOURCE_EXHAUSTED",
+    errors.AccessDenied: "UNAUTHENTICATED",
     errors.StoreUnavailable: "UNAVAILABLE",
     errors.StartupError: "FAILED_PRECONDITION",
 }

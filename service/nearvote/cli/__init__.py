@@ -4,12 +4,14 @@ from typing import Annotated
 
 import typer
 
-from nearvote.cli import check, classify, examples, learn, serve, tasks
+from nearvote.cli import check, classify, examples, keys, learn, serve, tasks
 from nearvote.cli import map as map_command
+from nearvote.cli.access import ServiceGroup
 from nearvote.version import VERSION
 
 app = typer.Typer(
     name="nearvote",
+    cls=ServiceGroup,
     help="Labels messages by the vote of their nearest labelled examples.",
     epilog="Exit codes: 0 done; 1 the service refused or failed; 2 wrong usage; 3 no service; 4 invalid lines.",
     no_args_is_help=True,
@@ -26,6 +28,7 @@ app.command("info")(tasks.info)
 examples.app.command("check")(check.check)
 app.add_typer(examples.app, name="examples")
 app.add_typer(tasks.app, name="tasks")
+app.add_typer(keys.app, name="keys")
 
 
 @app.callback(invoke_without_command=True)

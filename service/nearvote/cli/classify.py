@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from nearvote.access.caller import Role
 from nearvote.cli.output import (
     ADDRESS,
     Address,
@@ -36,7 +37,7 @@ def classify(
     as_json: Json = False,
     address: Address = ADDRESS,
 ) -> None:
-    """Label texts, and show the neighbours that decided.
+    """Label texts, and show the neighbours that decided; by id where their texts are not the caller's to see.
 
     With --json one object a line, for each text and task: text, task, label, labels, score, margin, scores, abstained,
     reason, action, windows, neighbors.
@@ -52,7 +53,8 @@ def classify(
             yield line
 
     with service(address) as client:
-        answers = client.classify_stream(remember(), task or (), k=k, with_texts=True, neighbor_limit=limit)
+        sees_texts = Role[client.info().caller.role.upper()] >= Role.CURATE
+        answers = client.classify_stream(remember(), task or (), k=k, with_texts=sees_texts, neighbor_limit=limit)
         for answer in _in_order(answers):
             text = under_way.pop(answer.index)
             if answer.error is not None:
@@ -127,7 +129,8 @@ def _show(text: str, predictions: tuple[Prediction, ...], windows: int) -> None:
         reason = prediction.abstention_reason
         answer = f"abstains: {reason.value}" if reason else ", ".join(prediction.labels)
         evidence = [
-            f"{n.share:.0%} {n.view.value} {n.similarity:.2f} {', '.join(n.labels)}: {shortened(n.text)}"
+            f"{n.share:.0%} {n.view.value} {n.similarity:.2f} {', '.join(n.labels)}: "
+            f"{shortened(n.text) or n.example_id}"
             for n in prediction.neighbors
         ]
         rows.append(

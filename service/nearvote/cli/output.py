@@ -15,8 +15,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from nearvote.cli.access import ADDRESS_VARIABLE, given
 from nearvote.client.calls import DEFAULT_ADDRESS
-from nearvote.client.errors import ServiceError, ServiceUnreachable
+from nearvote.client.errors import ClientError, ServiceError, ServiceUnreachable
 from nearvote.client.sync import Client
 from nearvote.errors import NearvoteError
 
@@ -36,7 +37,7 @@ class Exit(IntEnum):
 
 Address = Annotated[
     str,
-    typer.Option("--address", "-a", envvar="NEARVOTE_ADDRESS", help="Where the service is: host:port, or unix:path."),
+    typer.Option("--address", "-a", envvar=ADDRESS_VARIABLE, help="Where the service is: host:port, or unix:path."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="For programs: one JSON object a line.")]
 
@@ -48,8 +49,13 @@ _LEAST_WIDTH = 20  # of a table's last column, however narrow the terminal
 @contextlib.contextmanager
 def service(address: str) -> Iterator[Client]:
     """A client; its errors, and the parts' own, end the command with a line for people and a code for scripts."""
-    with endings(), Client(address) as client:
-        yield client
+    with endings():
+        try:
+            client = Client(address, **given())
+        except (ClientError, ValueError) as error:  # what was said of certificates and keys can't be right
+            fail(str(error), Exit.USAGE)
+        with client:
+            yield client
 
 
 @contextlib.contextmanager

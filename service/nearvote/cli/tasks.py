@@ -192,6 +192,7 @@ def info(as_json: Json = False, address: Address = ADDRESS) -> None:
     smaller = f", {encoder.label_agreement:.1%} of labels as in full precision" if encoder.label_agreement < 1 else ""
     out.print(
         f"nearvote {running.version}, store: {running.store}\n"
+        f"you: {running.caller.name or 'nobody in particular'}, {running.caller.role}, tenant {running.caller.tenant}\n"
         f"encoder: {encoder.model}, {encoder.engine}, {encoder.dimension} dimensions, {encoder.pooling} pooling, "
         f"{encoder.max_tokens} tokens, revision {encoder.revision[:12]}{smaller}\n"
         f"limits: {', '.join(f'{name} {value}' for name, value in asdict(limits).items())}",

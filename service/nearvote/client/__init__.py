@@ -2,7 +2,7 @@
 
 from nearvote.classify import Classification, StageTimings
 from nearvote.client.aio import AsyncClient
-from nearvote.client.calls import EncoderInfo, ImportProgress, ServiceInfo, StreamAnswer, TaskSummary
+from nearvote.client.calls import CallerInfo, EncoderInfo, ImportProgress, ServiceInfo, StreamAnswer, TaskSummary
 from nearvote.client.errors import ClientError, ServiceError, ServiceUnreachable
 from nearvote.client.sync import Client
 from nearvote.examples.example import Draft, Example, Saved, SearchedExample
@@ -15,6 +15,7 @@ __all__ = [
     "AbstentionReason",
     "Action",
     "AsyncClient",
+    "CallerInfo",
     "Classification",
     "Client",
     "ClientError",

@@ -1,6 +1,7 @@
 """The client for asyncio."""
 
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
@@ -8,6 +9,7 @@ import grpc
 
 from nearvote.classify import Classification, Options
 from nearvote.client import calls, learning
+from nearvote.client.access import Access
 from nearvote.client.calls import DEFAULT_ADDRESS, Call, ImportProgress, ServiceInfo, StreamAnswer
 from nearvote.client.errors import FailedCall, error_of_call
 from nearvote.client.learning import FitJob
@@ -31,15 +33,36 @@ class AsyncClient:
     Args:
         address: Where it is: host:port, or unix:path.
         timeout_seconds: How long a unary call may take, retries included. Streams have no deadline of their own.
+        api_key: A key of the service, where it asks for one.
+        tls_ca: File of the authorities, in PEM, one of which vouches for the service; None for no TLS.
+        tls_client_cert: File of the client's own certificate, in PEM, where the service asks for one.
+        tls_client_key: File of its key, in PEM.
 
     Every method raises ServiceUnreachable when no service answers, and ServiceError when it refuses or fails. Calls
-    that may be sent twice are repeated, up to twice, while the service is unavailable.
+    that may be sent twice are repeated, up to twice, while the service is unavailable. Without TLS a key can be read
+    on the way.
     """
 
-    def __init__(self, address: str = DEFAULT_ADDRESS, *, timeout_seconds: float = 30.0) -> None:
+    def __init__(
+        self,
+        address: str = DEFAULT_ADDRESS,
+        *,
+        timeout_seconds: float = 30.0,
+        api_key: str | None = None,
+        tls_ca: Path | str | None = None,
+        tls_client_cert: Path | str | None = None,
+        tls_client_key: Path | str | None = None,
+    ) -> None:
+        access = Access(api_key, tls_ca, tls_client_cert, tls_client_key)
+        credentials, options = access.credentials, calls.CHANNEL_OPTIONS
         self._address = address
         self._timeout_seconds = timeout_seconds
-        self._channel = grpc.aio.insecure_channel(address, options=calls.CHANNEL_OPTIONS)
+        self._metadata = access.metadata
+        self._channel = (
+            grpc.aio.secure_channel(address, credentials, options=options)
+            if credentials
+            else grpc.aio.insecure_channel(address, options=options)
+        )
         self._stubs: Mapping[str, Any] = {
             "classification": ClassificationServiceStub(self._channel),
             "example": ExampleServiceStub(self._channel),
@@ -237,13 +260,13 @@ class AsyncClient:
     async def _do(self, call: Call[_T]) -> _T:
         method = getattr(self._stubs[call.service], call.method)
         try:
-            return call.read(await method(call.request, timeout=self._timeout_seconds))
+            return call.read(await method(call.request, timeout=self._timeout_seconds, metadata=self._metadata))
         except grpc.RpcError as error:
             raise error_of_call(cast("FailedCall", error), self._address) from error
 
     async def _stream(self, service: str, method: str, request: Any) -> AsyncIterator[Any]:
         try:
-            async for reply in getattr(self._stubs[service], method)(request):
+            async for reply in getattr(self._stubs[service], method)(request, metadata=self._metadata):
                 yield reply
         except grpc.RpcError as error:
             raise error_of_call(cast("FailedCall", error), self._address) from error

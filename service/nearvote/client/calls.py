@@ -114,6 +114,15 @@ class EncoderInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class CallerInfo:
+    """Who calls, as the service knows it: name, role (classify, curate or admin), and tenant."""
+
+    name: str
+    role: str
+    tenant: str
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceInfo:
     """What is running."""
 
@@ -122,6 +131,7 @@ class ServiceInfo:
     limits: Limits
     store: str
     tasks: tuple[TaskSummary, ...]
+    caller: CallerInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,4 +321,5 @@ def _info(reply: info.GetInfoResponse) -> ServiceInfo:
             )
             for task in reply.tasks
         ),
+        CallerInfo(reply.caller.name, reply.caller.role, reply.caller.tenant),
     )

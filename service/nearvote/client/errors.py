@@ -12,6 +12,9 @@ from google.rpc import error_details_pb2, status_pb2
 
 from nearvote.v1 import error_pb2
 
+# What gRPC says when a connection fails over who is at its other end.
+_TLS_WORDS = ("handshake", "certificate", "ssl", "tls")
+
 
 class FailedCall(Protocol):
     """What the errors of both kinds of channel can tell."""
@@ -65,7 +68,14 @@ def error_of_call(error: FailedCall, address: str) -> ClientError:
     details = error.details() or ""
     status = _status(error)
     if status is None and code is grpc.StatusCode.UNAVAILABLE:
-        return ServiceUnreachable(f"no nearvote service answers at {address}: start one with `nearvote serve`")
+        if any(word in details.lower() for word in _TLS_WORDS):
+            return ServiceUnreachable(
+                f"the service at {address} and this client do not trust one another: check the authority (--tls-ca), "
+                "the name in the service's certificate, and the client's own certificate"
+            )
+        return ServiceUnreachable(
+            f"no nearvote service answers at {address}: start one with `nearvote serve`; one with TLS takes --tls-ca"
+        )
     reason = field = ""
     retry_seconds = None
     for packed in status.details if status else ():

@@ -56,9 +56,9 @@ class ViewCache:
         """What the entries take."""
         return self._bytes
 
-    def key(self, text: str) -> bytes:
-        """The key of a cleaned text."""
-        encoded = text.encode(errors="surrogatepass")
+    def key(self, text: str, scope: str = "") -> bytes:
+        """The key of a cleaned text of somebody's."""
+        encoded = f"{len(scope)}:{scope}{text}".encode(errors="surrogatepass")
         return hashlib.blake2b(encoded, key=self._secret, digest_size=_KEY_BYTES).digest()
 
     def get(self, keys: list[bytes]) -> dict[bytes, Views]:

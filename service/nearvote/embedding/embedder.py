@@ -64,18 +64,20 @@ class Embedder:
         """The encoder's."""
         return self._encoder.spec
 
-    async def embed(self, texts: Sequence[str]) -> EmbeddedTexts:
+    async def embed(self, texts: Sequence[str], scope: str = "") -> EmbeddedTexts:
         """Embeds texts of any length; nothing is cut off. A text that is there twice is embedded once.
 
         Args:
             texts: Any texts.
+            scope: Whose they are. What is known of a text is known in its scope alone: else how soon the answer comes
+                would tell whether somebody else has sent the same.
 
         Returns:
             Their vectors, in the order given.
         """
         began = time.perf_counter()
         characters = sum(map(len, texts))
-        keys, cleaned = await _run(self._clean, texts, characters)
+        keys, cleaned = await _run(lambda texts: self._clean(texts, scope), texts, characters)
         known = self._cache.get(keys)
         new = [key for key in cleaned if key not in known]
         new_texts = [cleaned[key] for key in new]
@@ -104,10 +106,10 @@ class Embedder:
         tokens = dict(zip(cleaned, found, strict=True))
         return [i for i, key in enumerate(keys) if not len(tokens[key])]
 
-    def _clean(self, texts: Sequence[str]) -> tuple[list[bytes], dict[bytes, str]]:
+    def _clean(self, texts: Sequence[str], scope: str = "") -> tuple[list[bytes], dict[bytes, str]]:
         """Each text's key, and the cleaned texts by it."""
         cleaned = [clean(text, html=self._html) for text in texts]
-        keys = [self._cache.key(text) for text in cleaned]
+        keys = [self._cache.key(text, scope) for text in cleaned]
         return keys, dict(zip(keys, cleaned, strict=True))
 
     def _read(self, cleaned: Sequence[str]) -> tuple[list[list[Tokens]], list[SparseVector]]:

@@ -17,6 +17,7 @@ from prometheus_client import (
 
 from nearvote.classify import Classification, Classifies, Options, StageTimings
 from nearvote.embedding.encoder import Encoder, EncoderSpec, Matrix, Tokens
+from nearvote.errors import AccessDenied
 from nearvote.voting.ballot import ClassSizes
 
 _SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -25,7 +26,7 @@ _MARGINS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 _BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _TOKENS = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 
-# Users make tasks and labels, so their number is bounded here: each pair is a time series.
+# Users make tasks and labels, so their number is bounded here: each triple is a time series.
 _MAX_TASK_LABELS = 2_000
 _OTHER = "_other"
 
@@ -44,6 +45,11 @@ class Metrics:
         self._handling = Histogram(
             "grpc_server_handling_seconds", "Time from call to answer.", call, buckets=_SECONDS, registry=registry
         )
+        self._denied = Counter(
+            "nearvote_denied_calls", "Calls refused for who called, by reason.", ("reason",), registry=registry
+        )
+        for error in AccessDenied.__subclasses__():
+            self._denied.labels(error.reason)
         self._stages = Histogram(
             "nearvote_stage_duration_seconds",
             "Time of a call in each stage on the way of a message.",
@@ -52,23 +58,26 @@ class Metrics:
             registry=registry,
         )
         self._predictions = Counter(
-            "nearvote_predictions", "Labels given, by task and label.", ("task", "label"), registry=registry
+            "nearvote_predictions", "Labels given, by task and label.", ("tenant", "task", "label"), registry=registry
         )
         self._abstentions = Counter(
-            "nearvote_abstentions", "Predictions without a label, by reason.", ("task", "reason"), registry=registry
+            "nearvote_abstentions",
+            "Predictions without a label, by reason.",
+            ("tenant", "task", "reason"),
+            registry=registry,
         )
         self._similarity = Histogram(
             "nearvote_top_similarity",
             "Cosine similarity of the nearest example.",
-            ("task",),
+            ("tenant", "task"),
             buckets=_SIMILARITIES,
             registry=registry,
         )
         self._margin = Histogram(
-            "nearvote_margin", "Margin of the vote.", ("task",), buckets=_MARGINS, registry=registry
+            "nearvote_margin", "Margin of the vote.", ("tenant", "task"), buckets=_MARGINS, registry=registry
         )
         self._examples = Gauge(
-            "nearvote_examples", "Examples, by task and label.", ("task", "label"), registry=registry
+            "nearvote_examples", "Examples, by task and label.", ("tenant", "task", "label"), registry=registry
         )
         self._queue_depth = Gauge(
             "nearvote_encoder_queue_windows", "Windows that wait for the encoder.", registry=registry
@@ -95,8 +104,8 @@ class Metrics:
             "nearvote_embedding_cache_bytes", "Memory that known vectors take.", registry=registry
         )
         self._build = Info("nearvote_build", "What is running.", registry=registry)
-        self._task_labels: set[tuple[str, str]] = set()
-        self._counted: set[tuple[str, str]] = set()
+        self._task_labels: set[tuple[str, str, str]] = set()
+        self._counted: set[tuple[str, str, str]] = set()
         for stage in fields(StageTimings):
             self._stages.labels(stage.name)
 
@@ -129,12 +138,16 @@ class Metrics:
         self._handled.labels(kind, service, method, code).inc()
         self._handling.labels(kind, service, method).observe(seconds)
 
+    def denied(self, reason: str) -> None:
+        """A call was refused for who called."""
+        self._denied.labels(reason).inc()
+
     def encoded(self, windows: int, longest: int) -> None:
         """A batch went through the encoder."""
         self._batch_windows.observe(windows)
         self._batch_tokens.observe(windows * longest)
 
-    def classified(self, classifications: Sequence[Classification]) -> None:
+    def classified(self, tenant: str, classifications: Sequence[Classification]) -> None:
         """Messages of one call were labelled."""
         timings = classifications[0].timings
         for stage in fields(timings):
@@ -142,37 +155,37 @@ class Metrics:
         for classification in classifications:
             for prediction in classification.predictions:
                 for label in prediction.labels:
-                    self._predictions.labels(*self._bounded(prediction.task, label)).inc()
+                    self._predictions.labels(*self._bounded(tenant, prediction.task, label)).inc()
                 if prediction.abstention_reason:
-                    task, _ = self._bounded(prediction.task, "")
-                    self._abstentions.labels(task, prediction.abstention_reason.value).inc()
+                    names = self._bounded(tenant, prediction.task, "")[:2]
+                    self._abstentions.labels(*names, prediction.abstention_reason.value).inc()
 
-    def voted(self, task: str, similarity: float, margin: float) -> None:
+    def voted(self, tenant: str, task: str, similarity: float, margin: float) -> None:
         """A vote was counted."""
-        task, _ = self._bounded(task, "")
-        self._similarity.labels(task).observe(similarity)
-        self._margin.labels(task).observe(margin)
+        tenant, task, _ = self._bounded(tenant, task, "")
+        self._similarity.labels(tenant, task).observe(similarity)
+        self._margin.labels(tenant, task).observe(margin)
 
-    def examples(self, sizes: dict[str, ClassSizes]) -> None:
-        """How many examples there are, by task."""
-        counts: dict[tuple[str, str], int] = defaultdict(int)
-        for task, size in sizes.items():
+    def examples(self, sizes: dict[tuple[str, str], ClassSizes]) -> None:
+        """How many examples there are, by tenant and task."""
+        counts: dict[tuple[str, str, str], int] = defaultdict(int)
+        for (tenant, task), size in sizes.items():
             for label, count in size.by_label.items():
-                counts[self._bounded(task, label)] += count
+                counts[self._bounded(tenant, task, label)] += count
         for gone in self._counted - counts.keys():
             self._examples.remove(*gone)
-        for pair, count in counts.items():
-            self._examples.labels(*pair).set(count)
+        for names, count in counts.items():
+            self._examples.labels(*names).set(count)
         self._counted = set(counts)
 
-    def _bounded(self, task: str, label: str) -> tuple[str, str]:
-        pair = (task, label)
-        if pair in self._task_labels:
-            return pair
+    def _bounded(self, tenant: str, task: str, label: str) -> tuple[str, str, str]:
+        names = (tenant, task, label)
+        if names in self._task_labels:
+            return names
         if len(self._task_labels) >= _MAX_TASK_LABELS:
-            return _OTHER, _OTHER if label else ""
-        self._task_labels.add(pair)
-        return pair
+            return _OTHER, _OTHER, _OTHER if label else ""
+        self._task_labels.add(names)
+        return names
 
 
 class ObservedClassifier:
@@ -187,11 +200,11 @@ class ObservedClassifier:
     ) -> list[Classification]:
         """Labels messages, and counts what came of them."""
         classifications = await self._classifier.classify(tenant, texts, tasks, options)
-        self._metrics.classified(classifications)
+        self._metrics.classified(tenant, classifications)
         for classification in classifications:
             for prediction in classification.predictions:
                 if prediction.top_similarity is not None:
-                    self._metrics.voted(prediction.task, prediction.top_similarity, prediction.margin)
+                    self._metrics.voted(tenant, prediction.task, prediction.top_similarity, prediction.margin)
         return classifications
 
 

@@ -6,10 +6,12 @@ from typing import Any
 
 import structlog
 
-from nearvote.classify import Classifies
+from nearvote.access.caller import Role
+from nearvote.classify import Classifies, Options
 from nearvote.errors import InvalidField, NearvoteError
 from nearvote.limits import Limits
 from nearvote.rpc import wire
+from nearvote.rpc.authorization import require
 from nearvote.rpc.caller import Context, tenant
 from nearvote.rpc.status import error_to_wire, internal_to_wire, log_cause
 from nearvote.v1 import classification_service_pb2 as pb
@@ -36,9 +38,7 @@ class ClassificationServicer(ClassificationServiceServicer):
 
     async def BatchClassify(self, request: pb.BatchClassifyRequest, context: Context) -> pb.BatchClassifyResponse:
         """Labels many messages."""
-        classified = await self._classifier.classify(
-            tenant(), request.texts, request.tasks, wire.options_from_wire(request.options)
-        )
+        classified = await self._classifier.classify(tenant(), request.texts, request.tasks, _options(request.options))
         return pb.BatchClassifyResponse(classifications=[wire.classification_to_wire(one) for one in classified])
 
     async def StreamClassify(
@@ -89,9 +89,16 @@ class ClassificationServicer(ClassificationServiceServicer):
 
     async def _classify_one(self, request: pb.ClassifyRequest | pb.StreamClassifyRequest) -> Any:
         (classified,) = await self._classifier.classify(
-            tenant(), [request.text], request.tasks, wire.options_from_wire(request.options)
+            tenant(), [request.text], request.tasks, _options(request.options)
         )
         return wire.classification_to_wire(classified)
+
+
+def _options(asked: pb.ClassifyOptions) -> Options:
+    options = wire.options_from_wire(asked)
+    if options.with_texts:
+        require(Role.CURATE, "neighbours' texts")
+    return options
 
 
 def _check_correlation(id_: str) -> None:

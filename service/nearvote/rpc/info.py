@@ -3,7 +3,7 @@
 from nearvote.embedding.encoder import EncoderSpec
 from nearvote.limits import Limits
 from nearvote.rpc import wire
-from nearvote.rpc.caller import Context, tenant
+from nearvote.rpc.caller import CALLER, Context, tenant
 from nearvote.tasks.registry import TaskRegistry
 from nearvote.v1 import info_service_pb2 as pb
 from nearvote.v1.info_service_pb2_grpc import InfoServiceServicer
@@ -33,7 +33,7 @@ class InfoServicer(InfoServiceServicer):
                     examples_version=await self._tasks.examples_version(tenant(), task.name),
                 )
             )
-        spec = self._spec
+        spec, caller = self._spec, CALLER.get()
         return pb.GetInfoResponse(
             version=VERSION,
             encoder=pb.EncoderSpec(
@@ -49,4 +49,5 @@ class InfoServicer(InfoServiceServicer):
             limits=wire.limits_to_wire(self._limits),
             store=self._store_kind,
             tasks=summaries,
+            caller=pb.CallerInfo(name=caller.name, role=caller.role.name.lower(), tenant=caller.tenant),
         )

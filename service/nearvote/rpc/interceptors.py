@@ -169,6 +169,9 @@ class _Call:
             status = status_of(error)
             context.set_code(code_of(error))
             await context.abort_with_status(status)
+        if isinstance(error, NotImplementedError):  # declared by a library's contract, and not made by it
+            context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "this is not implemented")
         _log.error("internal_error", method=self._names[2], exc_info=error)
         context.set_code(INTERNAL)
         await context.abort(INTERNAL, INTERNAL_MESSAGE)

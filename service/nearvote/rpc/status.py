@@ -31,6 +31,9 @@ _CODES: dict[type[errors.NearvoteError], grpc.StatusCode] = {
     errors.TaskChanged: grpc.StatusCode.ABORTED,
     errors.Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.Draining: grpc.StatusCode.UNAVAILABLE,
+    errors.AccessDenied: grpc.StatusCode.UNAUTHENTICATED,
+    errors.PermissionDenied: grpc.StatusCode.PERMISSION_DENIED,
+    errors.TooManyAttempts: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.StoreUnavailable: grpc.StatusCode.UNAVAILABLE,
     errors.StartupError: grpc.StatusCode.FAILED_PRECONDITION,
 }
@@ -51,7 +54,7 @@ def status_of(error: errors.NearvoteError) -> grpc.Status:
     if field:
         violation = error_details_pb2.BadRequest.FieldViolation(field=field, description=text, reason=error.reason)
         details.append(_packed(error_details_pb2.BadRequest(field_violations=[violation])))
-    if isinstance(error, errors.Overloaded):
+    if isinstance(error, errors.Overloaded | errors.TooManyAttempts):
         details.append(_packed(error_details_pb2.RetryInfo(retry_delay=_duration(error.retry_seconds))))
     code = code_of(error)
     message = f"{field}: {text}" if field else text

@@ -216,6 +216,36 @@ class TaskSummary(_message.Message):
 Global___TaskSummary: _TypeAlias = TaskSummary  # noqa: Y015
 
 @_typing.final
+class CallerInfo(_message.Message):
+    """Who calls, as the service knows it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """What the caller's key or certificate is called; empty where neither is asked for."""
+    role: _builtins.str
+    """What the caller may do: `classify`, `curate` or `admin`; each may do what those before it may."""
+    tenant: _builtins.str
+    """Whose tasks and examples the caller reads and writes."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        role: _builtins.str = ...,
+        tenant: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "role", b"role", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CallerInfo: _TypeAlias = CallerInfo  # noqa: Y015
+
+@_typing.final
 class GetInfoResponse(_message.Message):
     """What is running."""
 
@@ -226,6 +256,7 @@ class GetInfoResponse(_message.Message):
     LIMITS_FIELD_NUMBER: _builtins.int
     STORE_FIELD_NUMBER: _builtins.int
     TASKS_FIELD_NUMBER: _builtins.int
+    CALLER_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """Version of nearvote."""
     store: _builtins.str
@@ -242,6 +273,10 @@ class GetInfoResponse(_message.Message):
     def tasks(self) -> _containers.RepeatedCompositeFieldContainer[Global___TaskSummary]:
         """The tasks, by name."""
 
+    @_builtins.property
+    def caller(self) -> Global___CallerInfo:
+        """Who asks."""
+
     def __init__(
         self,
         *,
@@ -250,10 +285,11 @@ class GetInfoResponse(_message.Message):
         limits: Global___Limits | None = ...,
         store: _builtins.str = ...,
         tasks: _abc.Iterable[Global___TaskSummary] | None = ...,
+        caller: Global___CallerInfo | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["encoder", b"encoder", "limits", b"limits"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "encoder", b"encoder", "limits", b"limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["encoder", b"encoder", "limits", b"limits", "store", b"store", "tasks", b"tasks", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "encoder", b"encoder", "limits", b"limits", "store", b"store", "tasks", b"tasks", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

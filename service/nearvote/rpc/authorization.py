@@ -1,0 +1,145 @@
+"""Who may call what: the rule of every RPC, and the interceptor that holds calls to it."""
+
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any
+
+import grpc
+
+from nearvote.access.caller import Role
+from nearvote.access.gate import Credentials, Gate
+from nearvote.errors import PermissionDenied
+from nearvote.rpc.caller import CALLER, Context
+from nearvote.rpc.interceptors import Continuation, Handler, is_stream, with_behavior
+
+# Anybody may ask how the service is: who balances its load has no key.
+OPEN = frozenset(f"/grpc.health.v1.Health/{name}" for name in ("Check", "List", "Watch"))
+
+_REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+
+# The least role that may call each RPC. What is neither here nor open is refused.
+# CLASSIFY labels messages and sees which tasks there are; CURATE reads and writes examples; ADMIN changes what serves.
+RULES: Mapping[str, Role] = {
+    _REFLECTION: Role.CLASSIFY,
+    **{
+        f"/nearvote.v1.{service}/{name}": role
+        for service, names in {
+            "ClassificationService": {
+                "Classify": Role.CLASSIFY,
+                "BatchClassify": Role.CLASSIFY,
+                "StreamClassify": Role.CLASSIFY,
+            },
+            "ExampleService": {
+                "CreateExample": Role.CURATE,
+                "BatchCreateExamples": Role.CURATE,
+                "GetExample": Role.CURATE,
+                "ListExamples": Role.CURATE,
+                "SearchExamples": Role.CURATE,
+                "DeleteExample": Role.CURATE,
+                "ImportExamples": Role.CURATE,
+                "ExportExamples": Role.CURATE,
+            },
+            "TaskService": {
+                "CreateTask": Role.ADMIN,
+                "GetTask": Role.CLASSIFY,
+                "ListTasks": Role.CLASSIFY,
+                "UpdateTask": Role.ADMIN,
+                "DeleteTask": Role.ADMIN,
+            },
+            "LearningService": {
+                "StartFit": Role.ADMIN,
+                "GetFitJob": Role.CURATE,
+                "CancelFitJob": Role.ADMIN,
+                "RollBackFit": Role.ADMIN,
+                "GetFit": Role.CURATE,
+                "CheckExamples": Role.CURATE,
+            },
+            "InfoService": {"GetInfo": Role.CLASSIFY},
+        }.items()
+        for name, role in names.items()
+    },
+}
+
+
+def require(role: Role, what: str) -> None:
+    """Holds a part of a call to a role above that of the call.
+
+    Args:
+        role: The least role that may.
+        what: What it is for, such as "neighbours' texts".
+
+    Raises:
+        PermissionDenied: The caller's role does not do.
+    """
+    if CALLER.get().role < role:
+        raise PermissionDenied(f"{what} take the role {role.name.lower()}: leave them out, or use another key")
+
+
+class AuthorizationInterceptor(grpc.aio.ServerInterceptor):
+    """Finds out who calls, and refuses who may not. What it lets through runs with the caller set.
+
+    It stands behind the interceptor that makes statuses of errors. A stream is looked at with each of its requests,
+    so that a key that is revoked is of no use to one that is open either.
+
+    Args:
+        gate: Tells who calls.
+    """
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+
+    async def intercept_service(self, continuation: Continuation, details: grpc.HandlerCallDetails) -> "Handler | None":
+        """Wraps the handler of a call; None for a method that there is not."""
+        handler = await continuation(details)
+        if handler is None or details.method in OPEN:
+            return handler
+        entry = _Entrance(self._gate, details.method)
+        return with_behavior(handler, entry.stream if is_stream(handler) else entry.unary)
+
+
+class _Entrance:
+    def __init__(self, gate: Gate, method: str) -> None:
+        self._gate = gate
+        self._method = method
+
+    def unary(self, behavior: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def wrapped(request: Any, context: Context) -> Any:
+            self._admit(context)
+            return await behavior(self._watched(request, context), context)
+
+        return wrapped
+
+    def stream(self, behavior: Callable[..., AsyncGenerator[Any]]) -> Callable[..., AsyncIterator[Any]]:
+        async def wrapped(request: Any, context: Context) -> AsyncIterator[Any]:
+            self._admit(context)
+            async with contextlib.aclosing(behavior(self._watched(request, context), context)) as responses:
+                async for response in responses:
+                    yield response
+
+        return wrapped
+
+    def _watched(self, request: Any, context: Context) -> Any:
+        return self._each(request, context) if hasattr(request, "__aiter__") else request
+
+    async def _each(self, requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
+        async for request in requests:
+            self._admit(context)
+            yield request
+
+    def _admit(self, context: Context) -> None:
+        metadata = context.invocation_metadata() or ()
+        names = context.auth_context().get("x509_common_name", ())
+        credentials = Credentials(
+            tuple(str(value) for key, value in metadata if key == "authorization"),
+            _common_name([*names]),
+            context.peer(),
+        )
+        CALLER.set(self._gate.admit(credentials, RULES.get(self._method), self._method.rpartition("/")[2]))
+
+
+def _common_name(names: list[bytes]) -> str:
+    """The one common name of a certificate; empty when it has none, or several, of which any could be meant."""
+    try:
+        return names[0].decode() if len(names) == 1 else ""
+    except UnicodeDecodeError:
+        return ""

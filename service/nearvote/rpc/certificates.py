@@ -1,0 +1,76 @@
+"""The server's certificate, taken up anew when its files change."""
+
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+
+from nearvote.access.watched import Watched
+from nearvote.errors import InvalidSetting
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateFiles:
+    """Where the certificate is, in PEM.
+
+    Attributes:
+        cert: The server's certificate, with those between it and its authority.
+        key: Its key, without a password.
+        client_ca: The authorities whose certificates clients must show; None to ask for none.
+    """
+
+    cert: Path
+    key: Path
+    client_ca: Path | None
+
+    @property
+    def paths(self) -> list[Path]:
+        """All of them."""
+        return [self.cert, self.key, *([self.client_ca] if self.client_ca else [])]
+
+
+def server_credentials(files: CertificateFiles) -> grpc.ServerCredentials:
+    """Credentials for a port. The files are looked at with each handshake; broken ones leave the former in use.
+
+    Raises:
+        InvalidSetting: A file can't be read, or certificate and key don't go together.
+    """
+    watched = Watched("certificate", files.paths, lambda: _read(files))
+    return grpc.dynamic_ssl_server_credentials(
+        watched(), watched, require_client_authentication=files.client_ca is not None
+    )
+
+
+def _read(files: CertificateFiles) -> grpc.ServerCertificateConfiguration:
+    contents = _contents(files)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        # No password: a prompt would wait for somebody at a terminal.
+        context.load_cert_chain(files.cert, files.key, password=lambda: "")
+    except (OSError, ValueError) as error:
+        raise InvalidSetting(
+            f"{files.cert} and {files.key} are not a certificate and its key in PEM, without a password: {error}",
+            field="tls_cert",
+        ) from None
+    if files.client_ca is not None:
+        try:
+            context.load_verify_locations(files.client_ca)
+        except (OSError, ValueError) as error:
+            raise InvalidSetting(
+                f"{files.client_ca} has no certificates in PEM: {error}", field="tls_client_ca"
+            ) from None
+    if _contents(files) != contents:
+        raise InvalidSetting("the certificate's files were written while they were read", field="tls_cert")
+    cert, key, *authorities = contents
+    return grpc.ssl_server_certificate_configuration([(key, cert)], authorities[0] if authorities else None)
+
+
+def _contents(files: CertificateFiles) -> list[bytes]:
+    contents = []
+    for path in files.paths:
+        try:
+            contents.append(path.read_bytes())
+        except OSError as error:
+            raise InvalidSetting(f"{path} can't be read: {error.strerror}", field="tls_cert") from None
+    return contents
