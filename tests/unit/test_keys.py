@@ -76,6 +76,15 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     assert read_keys(path).entries == (second,)
 
 
+def test_who_could_read_the_file_still_can(tmp_path: Path) -> None:
+    """A change keeps the file's permissions: a service of another user goes on reading it."""
+    path = tmp_path / "keys.toml"
+    change_keys(path, lambda _: [])
+    path.chmod(0o640)
+    change_keys(path, lambda _: [new_key("ops", Role.ADMIN, "acme")[1]])
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
 def test_a_change_that_fails_changes_nothing(tmp_path: Path) -> None:
     """When an entry can't be right, the file stays as it was, and nothing else is left in the folder."""
     path = tmp_path / "keys.toml"
@@ -119,6 +128,7 @@ def test_a_link_stays_one(tmp_path: Path) -> None:
     [
         (b"[[key]", "not TOML"),
         (b"\xff", "not TOML"),
+        (b"a = " + b"[" * 5_000, "not TOML"),
         (b"key = 1", r"\[\[key\]\]"),
         (b"[[keys]]\nname = 'a'", r"\[\[key\]\]"),
         (b"[[key]]\nname = 'a'\nrole = 'boss'", "entry 1: it needs"),

@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import json
 import os
+import stat
 import tempfile
 import tomllib
 from collections.abc import Callable, Iterable, Iterator
@@ -32,7 +33,7 @@ def read_keys(path: Path) -> KeyRing:
         raise InvalidSetting(
             f"{path} can't be read ({error.strerror}): make it with `nearvote keys create`", field="api_keys"
         ) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidSetting(f"{path} is not TOML: {error}", field="api_keys") from None
     found = document.get("key", [])
     if document.keys() - {"key"} or not isinstance(found, list):
@@ -102,10 +103,11 @@ def _replace(path: Path, entries: Iterable[Entry]) -> None:
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # readable by its owner alone
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            if path.exists():  # who runs the service still reads what somebody else has written
-                owner = path.stat()
+            if path.exists():  # who could read it can still: a service that can't would go on with revoked keys
+                former = path.stat()
+                os.fchmod(file.fileno(), stat.S_IMODE(former.st_mode))
                 with contextlib.suppress(PermissionError):
-                    os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
+                    os.fchown(file.fileno(), former.st_uid, former.st_gid)
             file.write(_HEAD + "".join(map(_dumped, entries)))
             file.flush()
             os.fsync(file.fileno())
