@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,12 +112,19 @@ _IN_MEMORY = Path("/dev/shm")  # noqa: S108 - the folder made in it has a name o
 _ENOUGH_BYTES = 1 << 30
 
 
-@pytest.fixture
-def data_folder(tmp_path: Path) -> Iterator[Path]:
+@contextmanager
+def folder_in_memory(otherwise: Path) -> Iterator[Path]:
     """A folder for a store: in memory where there is such a place, since making a store waits for a disk many times."""
     in_memory = _IN_MEMORY.is_dir() and shutil.disk_usage(_IN_MEMORY).free > _ENOUGH_BYTES
-    with tempfile.TemporaryDirectory(prefix="nearvote-", dir=_IN_MEMORY if in_memory else tmp_path) as folder:
+    with tempfile.TemporaryDirectory(prefix="nearvote-", dir=_IN_MEMORY if in_memory else otherwise) as folder:
         yield Path(folder)
+
+
+@pytest.fixture
+def data_folder(tmp_path: Path) -> Iterator[Path]:
+    """A folder for a store."""
+    with folder_in_memory(tmp_path) as folder:
+        yield folder
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
-"""The stores that the contract holds for: Qdrant Edge, qdrant-client's local mode, and a server when one is named."""
+"""The stores that the contract holds for: Qdrant Edge, qdrant-client's local mode, the stand-in, a server if named."""
 
 import os
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -14,6 +14,8 @@ from nearvote.examples.engine import Engine
 from nearvote.examples.qdrant_store import STATE_COLLECTION, QdrantStore, create_space
 from nearvote.examples.server_engine import ServerEngine
 from nearvote.examples.store import VectorSpace
+from tests.conftest import folder_in_memory
+from tests.qdrant.stand_in import StandIn
 
 _SERVER_URL = os.environ.get("NEARVOTE_TEST_QDRANT_URL", "")
 
@@ -24,6 +26,7 @@ _OTHERS = (
         # It ignores the indexes that we create; what is found is the same without them.
         marks=pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant:UserWarning"),
     ),
+    pytest.param("stand-in"),
     pytest.param(
         "server", marks=pytest.mark.skipif(not _SERVER_URL, reason="NEARVOTE_TEST_QDRANT_URL names no Qdrant server")
     ),
@@ -33,14 +36,15 @@ SPACE = VectorSpace(key="contract", dimension=4, model="contract")
 
 
 @asynccontextmanager
-async def _opened(kind: str, folder: Path) -> AsyncIterator[Engine]:
+async def _opened(kind: str, folder: Path, stand_in_port: int) -> AsyncIterator[Engine]:
     engine: Engine
     if kind == "edge":
         engine = EdgeEngine(folder)
     elif kind == "local":
         engine = ServerEngine(AsyncQdrantClient(":memory:"))
     else:
-        engine = ServerEngine.connect(_SERVER_URL, grpc_port=6334, api_key=None, timeout_seconds=10)
+        url, port = (_SERVER_URL, 6334) if kind == "server" else ("http://127.0.0.1", stand_in_port)
+        engine = ServerEngine.connect(url, grpc_port=port, api_key=None, timeout_seconds=10)
     try:
         before = await engine.collections()
         assert STATE_COLLECTION not in before, f"{_SERVER_URL} has nearvote's data: name a server for tests alone"
@@ -51,10 +55,19 @@ async def _opened(kind: str, folder: Path) -> AsyncIterator[Engine]:
         await engine.close()
 
 
+@pytest.fixture(scope="session")
+def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIn]:
+    """A stand-in for a Qdrant server, which tests leave as empty as they find it."""
+    with folder_in_memory(tmp_path_factory.mktemp("stand-in")) as folder:
+        server = StandIn(folder).start()
+        yield server
+        server.stop()
+
+
 @pytest.fixture(params=[_EDGE, *_OTHERS])
-async def engine(request: pytest.FixtureRequest, data_folder: Path) -> AsyncIterator[Engine]:
+async def engine(request: pytest.FixtureRequest, data_folder: Path, stand_in: StandIn) -> AsyncIterator[Engine]:
     """Each engine in turn, empty."""
-    async with _opened(request.param, data_folder / "data") as engine:
+    async with _opened(request.param, data_folder / "data", stand_in.port) as engine:
         yield engine
 
 
@@ -65,9 +78,15 @@ async def store(engine: Engine) -> QdrantStore:
 
 
 @pytest.fixture(params=_OTHERS)
-async def engines(request: pytest.FixtureRequest, data_folder: Path) -> AsyncIterator[tuple[Engine, Engine]]:
+async def engines(
+    request: pytest.FixtureRequest, data_folder: Path, stand_in: StandIn
+) -> AsyncIterator[tuple[Engine, Engine]]:
     """Qdrant Edge, and each other engine in turn beside it."""
-    async with _opened("edge", data_folder / "data") as edge, _opened(request.param, data_folder / "other") as other:
+    port = stand_in.port
+    async with (
+        _opened("edge", data_folder / "data", port) as edge,
+        _opened(request.param, data_folder / "other", port) as other,
+    ):
         yield edge, other
 
 
