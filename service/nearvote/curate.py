@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequenc
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from nearvote.deadline import no_deadline
 from nearvote.embedding.cache import Views
 from nearvote.embedding.embedder import Embedder
 from nearvote.errors import (
@@ -379,7 +380,8 @@ class Curator:
 
     async def _shielded(self, write: Coroutine[Any, Any, bool]) -> bool:
         """Runs a write to its end, also when the caller hangs up in the middle of it."""
-        running = asyncio.create_task(write)
+        with no_deadline():
+            running = asyncio.create_task(write)
         self._writes.add(running)
         running.add_done_callback(self._writes.discard)
         return await asyncio.shield(running)

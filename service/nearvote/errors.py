@@ -31,6 +31,7 @@ NearvoteError
 │   ├── PermissionDenied
 │   └── TooManyAttempts
 ├── StoreUnavailable
+│   └── StoreRefused
 └── StartupError                the service does not start
     ├── StoreLocked
     ├── EncoderMismatch
@@ -261,6 +262,12 @@ class StoreUnavailable(NearvoteError):
     """The store did not answer."""
 
     reason = "STORE_UNAVAILABLE"
+
+
+class StoreRefused(StoreUnavailable):
+    """The store answered that it will not do it, and would not tomorrow: a wrong key, or no store at all."""
+
+    reason = "STORE_REFUSED"
 
 
 class StartupError(NearvoteError):

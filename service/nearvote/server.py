@@ -16,6 +16,7 @@ from prometheus_client import start_http_server
 from nearvote.errors import InvalidSetting
 from nearvote.observe.health import HealthMonitor
 from nearvote.observe.logs import log_unhandled
+from nearvote.observe.metrics import Metrics
 from nearvote.rpc.admission import AdmissionInterceptor
 from nearvote.rpc.authorization import AuthorizationInterceptor
 from nearvote.rpc.classification import ClassificationServicer
@@ -38,7 +39,8 @@ from nearvote.v1 import (
     task_service_pb2_grpc,
 )
 from nearvote.version import VERSION
-from nearvote.wiring import Parts, Progress, parts_of
+from nearvote.waiting import wait_for_store
+from nearvote.wiring import Access, Parts, Progress, access_of, open_engine, parts_of
 
 _log = structlog.get_logger(__name__)
 
@@ -65,12 +67,14 @@ _HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 # What each service stands on; "" is the whole process.
 _NEEDS = {
     _CLASSIFICATION: ("encoder", "store"),
-    _EXAMPLE: ("encoder", "store"),
-    _TASK: ("store",),
-    _LEARNING: ("encoder", "store"),
+    _EXAMPLE: ("encoder", "store", "writes"),
+    _TASK: ("store", "writes"),
+    _LEARNING: ("encoder", "store", "writes"),
     _INFO: ("store",),
     "": ("encoder", "store"),
 }
+# Where a message whose examples can't be searched gets an abstention, labelling goes on without the store.
+_NEEDS_WHEN_ABSTAINING = {**_NEEDS, _CLASSIFICATION: ("encoder",), "": ("encoder",)}
 
 
 async def serve(settings: Settings, seed_progress: Progress) -> None:
@@ -83,6 +87,9 @@ async def serve(settings: Settings, seed_progress: Progress) -> None:
     Raises:
         StartupError: It can't start; the message says why and what to do.
     """
+    if not await _store_answers(settings):
+        _log.info("stopped")
+        return
     began = time.perf_counter()
     asyncio.get_running_loop().set_exception_handler(log_unhandled)
     async with parts_of(settings, seed_progress) as parts, _serving(settings, parts) as drain:
@@ -104,19 +111,17 @@ async def serve(settings: Settings, seed_progress: Progress) -> None:
 
 @contextlib.asynccontextmanager
 async def _serving(settings: Settings, parts: Parts) -> AsyncIterator[Callable[[], Awaitable[None]]]:
-    health = HealthMonitor({"encoder": lambda: _check_encoder(parts), "store": parts.store.ping}, _NEEDS)
+    health = HealthMonitor(
+        {
+            "encoder": lambda: _check_encoder(parts),
+            "store": parts.store.ping,
+            "writes": lambda: _check_writes(parts),
+        },
+        _NEEDS if settings.on_store_failure == "error" else _NEEDS_WHEN_ABSTAINING,
+    )
     admission = AdmissionInterceptor(settings.limits)
     server = _server(settings, parts, health, admission)
-    try:
-        if parts.access.credentials is None:
-            server.add_insecure_port(settings.address)
-        else:
-            server.add_secure_port(settings.address, parts.access.credentials)
-    except RuntimeError:
-        raise InvalidSetting(
-            f"{settings.address} can't be listened on: it is taken or not this machine's; name another with --address",
-            field="address",
-        ) from None
+    _listen(settings, server, parts.access)
     await health.check()  # the encoder's first computation, which is the slowest, is done before anybody calls
     metrics_stop = _serve_metrics(settings, parts)
     await server.start()
@@ -129,6 +134,31 @@ async def _serving(settings: Settings, parts: Parts) -> AsyncIterator[Callable[[
         await asyncio.gather(*background, return_exceptions=True)
         await server.stop(None)
         metrics_stop()
+
+
+async def _store_answers(settings: Settings) -> bool:
+    """Waits for a Qdrant server that is not there yet. Returns whether to go on."""
+    if settings.qdrant_url is None:
+        return True
+    access = access_of(settings, Metrics())
+    engine = open_engine(settings)
+    try:
+        return await wait_for_store(engine, list(_NEEDS), lambda server: _listen(settings, server, access))
+    finally:
+        await engine.close()
+
+
+def _listen(settings: Settings, server: grpc.aio.Server, access: Access) -> None:
+    try:
+        if access.credentials is None:
+            server.add_insecure_port(settings.address)
+        else:
+            server.add_secure_port(settings.address, access.credentials)
+    except RuntimeError:
+        raise InvalidSetting(
+            f"{settings.address} can't be listened on: it is taken or not this machine's; name another with --address",
+            field="address",
+        ) from None
 
 
 def _server(
@@ -209,6 +239,12 @@ async def _check_encoder(parts: Parts) -> None:
         raise TimeoutError("no batch has come to its end")
     if parts.batcher.stalled_seconds == 0:
         await asyncio.to_thread(parts.encoder.encode, parts.encoder.tokenize(["hello"]))
+
+
+async def _check_writes(parts: Parts) -> None:
+    """The store takes writes, as far as is known: it is tried only where the last one failed."""
+    if parts.engine.last_write_failed:
+        await parts.store.try_writing()
 
 
 async def _count_examples(parts: Parts) -> None:

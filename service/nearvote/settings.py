@@ -58,7 +58,13 @@ class Settings(BaseSettings):
     )
     qdrant_grpc_port: int = Field(6334, ge=1, le=65535, description="The Qdrant server's gRPC port.")
     qdrant_api_key: SecretStr | None = Field(None, description="The Qdrant server's API key.")
-    qdrant_timeout_seconds: int = Field(10, ge=1, description="How long a call to the Qdrant server may take.")
+    qdrant_timeout_seconds: int = Field(
+        10, ge=1, description="How long a call to the Qdrant server may take, with its further tries."
+    )
+    on_store_failure: Literal["error", "abstain"] = Field(
+        "error",
+        description="What a message gets whose examples can't be searched: the error UNAVAILABLE, or an abstention.",
+    )
     model: str = Field(
         "sentence-transformers/all-MiniLM-L6-v2",
         description="The encoder: hub id, folder, or `hashing` for one without a model, for tests.",

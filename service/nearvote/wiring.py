@@ -6,13 +6,14 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from nearvote.abstaining import AbstainingClassifier
 from nearvote.access.attempts import Attempts
 from nearvote.access.caller import DEFAULT_TENANT
 from nearvote.access.exposure import check_exposure
 from nearvote.access.gate import Gate
 from nearvote.access.key_file import read_keys
 from nearvote.access.watched import Watched
-from nearvote.classify import Classifier
+from nearvote.classify import Classifier, Classifies
 from nearvote.curate import Curator
 from nearvote.embedding.batcher import CUDA_BATCH_TOKENS, Batcher
 from nearvote.embedding.cache import ViewCache
@@ -28,8 +29,10 @@ from nearvote.learn.jobs import Jobs
 from nearvote.learn.learner import Learner
 from nearvote.learn.others import labels_by_others
 from nearvote.observe.metrics import Metrics, ObservedClassifier, ObservedEncoder
+from nearvote.observe.store import ObservedEngine
 from nearvote.reindex import Reindexed, reindex
 from nearvote.rpc.certificates import CertificateFiles, server_credentials
+from nearvote.rpc.status import log_cause
 from nearvote.seeding import load_seeds, seed_examples, shipped_seeds
 from nearvote.settings import Settings
 from nearvote.tasks.registry import TaskRegistry
@@ -65,6 +68,7 @@ class Parts:
 
     encoder: Encoder
     batcher: Batcher
+    engine: ObservedEngine
     store: QdrantStore
     tasks: TaskRegistry
     classifier: ObservedClassifier
@@ -109,7 +113,8 @@ async def parts_of(
     async with contextlib.AsyncExitStack() as stack:
         metrics = Metrics()
         access = access_of(settings, metrics)
-        engine = open_engine(settings)  # early: a folder in use is known at once, a model takes longer to load
+        # Early: a folder in use is known at once, a model takes longer to load.
+        engine = ObservedEngine(open_engine(settings), metrics.store_failed)
         stack.push_async_callback(engine.close)
         bare = encoder or await _encoder(settings, engine)
         observed = ObservedEncoder(bare, metrics)
@@ -137,12 +142,17 @@ async def parts_of(
         if settings.seeds:
             folder = settings.seeds_dir or shipped_seeds()
             await load_seeds(folder, DEFAULT_TENANT, store, tasks, curator, seed_progress)
-        classifier = ObservedClassifier(Classifier(remembering, store, tasks, settings.limits), metrics)
+        classifier: Classifies = Classifier(remembering, store, tasks, settings.limits)
+        if settings.on_store_failure == "abstain":
+            classifier = AbstainingClassifier(
+                classifier, tasks, bare.spec, lambda error: log_cause(error, "classification")
+            )
         jobs = Jobs()
         learner = Learner(embedder, store, tasks, settings.limits, jobs)
         stack.push_async_callback(learner.close)
         stack.push_async_callback(jobs.close)  # first: what learns is told to stop
-        yield Parts(bare, batcher, store, tasks, classifier, curator, learner, metrics, access)
+        observed_classifier = ObservedClassifier(classifier, metrics)
+        yield Parts(bare, batcher, engine, store, tasks, observed_classifier, curator, learner, metrics, access)
 
 
 async def reindex_with(settings: Settings, progress: Progress) -> Reindexed:

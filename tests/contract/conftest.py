@@ -14,6 +14,7 @@ from nearvote.examples.engine import Engine
 from nearvote.examples.qdrant_store import STATE_COLLECTION, QdrantStore, create_space
 from nearvote.examples.server_engine import ServerEngine
 from nearvote.examples.store import VectorSpace
+from nearvote.observe.store import ObservedEngine
 from tests.conftest import folder_in_memory
 from tests.qdrant.stand_in import StandIn
 
@@ -47,6 +48,7 @@ async def _opened(kind: str, folder: Path, stand_in_port: int) -> AsyncIterator[
         engine = ServerEngine.connect(url, grpc_port=port, api_key=None, timeout_seconds=10)
     try:
         before = await engine.collections()
+        engine = ObservedEngine(engine, lambda _: None)  # as the service has it
         assert STATE_COLLECTION not in before, f"{_SERVER_URL} has nearvote's data: name a server for tests alone"
         yield engine
         for name in await engine.collections() - before:

@@ -60,6 +60,11 @@ class Server:
 
     def start(self) -> "Server":
         """Starts it, and returns when it serves."""
+        self.begin()
+        return self.wait_until_serving()
+
+    def begin(self) -> None:
+        """Starts it, and does not wait for it."""
         command: list[str | Path] = [
             *self.program,
             "serve",
@@ -75,6 +80,10 @@ class Server:
                 stderr=log,
                 env={**os.environ, "HF_HUB_OFFLINE": "1", **self.environment},
             )
+
+    def wait_until_serving(self) -> "Server":
+        """Returns when it serves."""
+        assert self.process is not None
         deadline = time.monotonic() + START_SECONDS
         with self.channel() as channel:
             health: Any = health_pb2_grpc.HealthStub(channel)

@@ -5,6 +5,7 @@
     well            answers every call (the beginning)
     full            refuses writes with RESOURCE_EXHAUSTED
     broken          refuses writes with INTERNAL, as a server without room on its disk does
+    shaky METHOD N  refuses the next N calls of a method with UNAVAILABLE
     key KEY         refuses calls without this API key; without KEY takes all
     calls           the calls that came, by method, and how many of them were a client's further tries, as JSON
 
@@ -164,6 +165,7 @@ class _Gate(grpc.aio.ServerInterceptor):
     def __init__(self) -> None:
         self.mode = "well"
         self.key = ""
+        self.shaky: Counter[str] = Counter()
         self.calls: Counter[str] = Counter()
         self.retries: Counter[str] = Counter()
 
@@ -178,6 +180,9 @@ class _Gate(grpc.aio.ServerInterceptor):
         async def answer(request: Any, context: Any) -> Any:
             if self.key and metadata.get("api-key") != self.key:
                 await context.abort(grpc.StatusCode.UNAUTHENTICATED, "Invalid API key or JWT")
+            if self.shaky[method] > 0:
+                self.shaky[method] -= 1
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "Service is shutting down")
             if method in _WRITES and self.mode in _REFUSALS:
                 await context.abort(*_REFUSALS[self.mode])
             if behavior is None or not asyncio.iscoroutinefunction(behavior):  # a stub's own, which does nothing
@@ -202,6 +207,9 @@ class _Gate(grpc.aio.ServerInterceptor):
         match command:
             case "well" | "full" | "broken":
                 self.mode = command
+            case "shaky":
+                refused, _, count = argument.partition(" ")
+                self.shaky[refused] = int(count)
             case "key":
                 self.key = argument
             case "calls":

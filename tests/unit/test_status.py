@@ -7,7 +7,7 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 
 from nearvote import errors
-from nearvote.rpc.status import code_of, error_to_wire, status_of
+from nearvote.rpc.status import cause_of, code_of, error_to_wire, status_of
 
 CLASSES = [
     class_
@@ -75,3 +75,19 @@ def test_a_field_is_seen_from_further_out() -> None:
     """A nested error names the whole path to its field."""
     assert errors.UnknownLabel("no", field="labels[0]").at("examples[2]").field == "examples[2].labels[0]"
     assert errors.UnknownLabel("no").at("examples[2]").field == "examples[2]"
+
+
+def test_a_cause_is_told_where_it_is_a_drivers() -> None:
+    """What Edge, gRPC and the system say is told to the log; of any other error, which may hold a text, its name."""
+
+    def cause(error: Exception) -> str:
+        failure = errors.StoreUnavailable("down")
+        failure.__cause__ = error
+        return cause_of(failure)
+
+    metadata = grpc.aio.Metadata()
+    assert cause(grpc.aio.AioRpcError(grpc.StatusCode.INTERNAL, metadata, metadata, "no room")) == "INTERNAL: no room"
+    assert cause(OSError(28, "No space left on device")) == "OSError(28, 'No space left on device')"
+    assert cause(Exception("Service runtime error")) == "Exception('Service runtime error')"
+    assert cause(ValueError("a text")) == "ValueError"
+    assert cause(KeyError("a text")) == "KeyError"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from nearvote.examples.engine import Engine, Hit, Match, NearestQuery, Sparse, Vector
+from nearvote.examples.readable import readable
 from nearvote.examples.store import SearchQuery
 from nearvote.text.surface import SparseVector
 from nearvote.voting.neighbor import Neighbor, View, merge_windows, nearest_first
@@ -25,13 +26,14 @@ async def nearest_examples(engine: Engine, collection: str, queries: Sequence[Se
     the last of those found, which is the threshold algorithm of Fagin, Lotem and Naor (2003).
 
     Raises:
-        StoreUnavailable: The engine did not answer.
+        StoreUnavailable: The engine did not answer, or nothing that can be read.
     """
     searches = [_Search(query) for query in queries]
     while pending := [(search, part) for search in searches for part in search.unfinished()]:
         found = await engine.nearest(collection, [search.asking(part) for search, part in pending])
-        for (search, part), points in zip(pending, found, strict=True):
-            part.read(points, search.query)
+        with readable():
+            for (search, part), points in zip(pending, found, strict=True):
+                part.read(points, search.query)
     return [search.merged() for search in searches]
 
 

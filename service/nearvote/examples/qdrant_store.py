@@ -16,6 +16,7 @@ from nearvote.errors import EncoderMismatch
 from nearvote.examples.engine import Engine, Found, Match, Point, Schema, Sparse, Vector
 from nearvote.examples.example import Example, point_id
 from nearvote.examples.nearest import nearest_examples
+from nearvote.examples.readable import readable
 from nearvote.examples.store import EmbeddedExample, Page, SearchQuery, StoredWindow, Vectors, VectorSpace
 from nearvote.text.surface import SparseVector, fingerprint
 from nearvote.voting.ballot import ClassSizes
@@ -69,18 +70,20 @@ class QdrantStore:
         if not ids:
             return {}
         fields = ("tenant", "window", "labels", "weight", "source", *(("text",) if with_text else ()))
-        return {
-            point.id: Neighbor(
-                point.id,
-                tuple(point.payload["labels"]),
-                1.0,
-                point.payload["weight"],
-                source=point.payload["source"],
-                text=point.payload.get("text", ""),
-            )
-            for point in await self._engine.retrieve(self._collection, list(dict.fromkeys(ids)), fields)
-            if (point.payload["tenant"], point.payload["window"]) == (tenant, 0)
-        }
+        points = await self._engine.retrieve(self._collection, list(dict.fromkeys(ids)), fields)
+        with readable():
+            return {
+                point.id: Neighbor(
+                    point.id,
+                    tuple(point.payload["labels"]),
+                    1.0,
+                    point.payload["weight"],
+                    source=point.payload["source"],
+                    text=point.payload.get("text", ""),
+                )
+                for point in points
+                if (point.payload["tenant"], point.payload["window"]) == (tenant, 0)
+            }
 
     async def list_page(
         self, tenant: str, task: str, *, label: str = "", source: str = "", limit: int = 100, from_id: str | None = None
@@ -191,7 +194,8 @@ class QdrantStore:
             found, from_id = await self._engine.scroll(
                 STATE_COLLECTION, {"kind": kind, "tenant": tenant}, _SCROLL_PAGE, from_id
             )
-            documents |= {point.payload["name"]: point.payload["body"] for point in found}
+            with readable():
+                documents |= {point.payload["name"]: point.payload["body"] for point in found}
             if from_id is None:
                 return documents
 
@@ -201,14 +205,18 @@ class QdrantStore:
         from_id = None
         while True:
             found, from_id = await self._engine.scroll(STATE_COLLECTION, {"kind": kind}, _SCROLL_PAGE, from_id)
-            documents += [(point.payload["tenant"], point.payload["name"], point.payload["body"]) for point in found]
+            with readable():
+                documents += [
+                    (point.payload["tenant"], point.payload["name"], point.payload["body"]) for point in found
+                ]
             if from_id is None:
                 return documents
 
     async def document(self, kind: str, tenant: str, name: str) -> dict[str, Any] | None:
         """One document; None when there is none."""
         found = await self._engine.retrieve(STATE_COLLECTION, [_document_id(kind, tenant, name)], None)
-        return found[0].payload["body"] if found else None
+        with readable():
+            return found[0].payload["body"] if found else None
 
     async def put_document(self, kind: str, tenant: str, name: str, body: Mapping[str, Any]) -> None:
         """Adds or replaces a document."""
@@ -221,8 +229,13 @@ class QdrantStore:
         await self._engine.delete(STATE_COLLECTION, {"kind": kind, "tenant": tenant, "name": name})
 
     async def ping(self) -> None:
-        """Returns when the store answers."""
-        await self._engine.ping()
+        """Returns when the store answers, for each of its two collections."""
+        for collection in (STATE_COLLECTION, self._collection):
+            await self._engine.retrieve(collection, [_document_id(*_SPACE)], ())
+
+    async def try_writing(self) -> None:
+        """Returns when the store takes a write, of a document that nobody reads."""
+        await self.put_document("health", "", "written", {})
 
     async def close(self) -> None:
         """Lets go of what the store holds."""
@@ -246,7 +259,8 @@ async def stored_space(engine: Engine) -> VectorSpace | None:
     if STATE_COLLECTION not in await engine.collections():
         return None
     found = await engine.retrieve(STATE_COLLECTION, [_document_id(*_SPACE)], None)
-    return VectorSpace(**found[0].payload["body"]) if found else None
+    with readable():
+        return VectorSpace(**found[0].payload["body"]) if found else None
 
 
 async def stored_examples(engine: Engine, limit: int) -> list[Example]:
@@ -329,17 +343,18 @@ def _annotations(example: Example) -> dict[str, Any]:
 
 def _example(point: Found) -> Example:
     payload = point.payload
-    return Example(
-        id=point.id,
-        tenant=payload["tenant"],
-        task=payload["task"],
-        text=payload["text"],
-        labels=tuple(payload["labels"]),
-        weight=payload["weight"],
-        source=payload["source"],
-        created_us=payload["created_us"],
-        updated_us=payload["updated_us"],
-    )
+    with readable():
+        return Example(
+            id=point.id,
+            tenant=payload["tenant"],
+            task=payload["task"],
+            text=payload["text"],
+            labels=tuple(payload["labels"]),
+            weight=payload["weight"],
+            source=payload["source"],
+            created_us=payload["created_us"],
+            updated_us=payload["updated_us"],
+        )
 
 
 def _sparse(vector: SparseVector) -> Sparse:
@@ -349,18 +364,19 @@ def _sparse(vector: SparseVector) -> Sparse:
 def _stored_window(point: Found) -> StoredWindow:
     payload = point.payload
     surface = point.vectors.get(View.SURFACE.value)
-    return StoredWindow(
-        point_id=point.id,
-        example_id=payload["example_id"],
-        window=payload["window"],
-        labels=tuple(payload["labels"]),
-        example_weight=payload["weight"],
-        source=payload["source"],
-        fingerprint=payload["fingerprint"],
-        text=payload.get("text", ""),
-        vector=np.array(point.vectors[View.MEANING.value], np.float32),
-        surface=_surface(surface) if isinstance(surface, Sparse) else None,
-    )
+    with readable():
+        return StoredWindow(
+            point_id=point.id,
+            example_id=payload["example_id"],
+            window=payload["window"],
+            labels=tuple(payload["labels"]),
+            example_weight=payload["weight"],
+            source=payload["source"],
+            fingerprint=payload["fingerprint"],
+            text=payload.get("text", ""),
+            vector=np.array(point.vectors[View.MEANING.value], np.float32),
+            surface=_surface(surface) if isinstance(surface, Sparse) else None,
+        )
 
 
 def _surface(stored: Sparse) -> SparseVector:

@@ -1,17 +1,32 @@
 """A Qdrant server or cluster, over gRPC by qdrant-client."""
 
+import asyncio
+import json
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 import grpc
 from qdrant_client import AsyncQdrantClient, models
-from qdrant_client.common.client_exceptions import QdrantException
-from qdrant_client.http.exceptions import ApiException
 
-from nearvote.errors import StoreUnavailable
+from nearvote.deadline import within_deadline
+from nearvote.errors import StoreRefused, StoreUnavailable
 from nearvote.examples.engine import Found, Hit, Match, NearestQuery, Payload, Point, Schema, Sparse, Vector
 
 _T = TypeVar("_T")
+
+# What a second time does no harm: reads, and writes that say what is to be. A deletion goes by a filter, and would take
+# what another replica has added since; collections are made and dropped where somebody watches.
+_TRIED_AGAIN = {
+    "qdrant.Points": ("QueryBatch", "Get", "Scroll", "Count", "Facet", "Upsert", "UpdateVectors", "SetPayload"),
+    "qdrant.Collections": ("List", "CollectionExists"),
+}
+
+# Waiting does not mend these.
+_REFUSALS = {
+    grpc.StatusCode.UNAUTHENTICATED,
+    grpc.StatusCode.PERMISSION_DENIED,
+    grpc.StatusCode.UNIMPLEMENTED,
+}
 
 
 class ServerEngine:
@@ -19,12 +34,14 @@ class ServerEngine:
 
     Args:
         client: The server's client; closed with the engine. qdrant-client's local mode does as well, for tests.
+        timeout_seconds: How long a call may take, with its further tries; less where the caller waits less long.
     """
 
     kind: Literal["edge", "server"] = "server"
 
-    def __init__(self, client: AsyncQdrantClient) -> None:
+    def __init__(self, client: AsyncQdrantClient, timeout_seconds: float = 10) -> None:
         self._client = client
+        self._timeout_seconds = timeout_seconds
 
     @classmethod
     def connect(cls, url: str, *, grpc_port: int, api_key: str | None, timeout_seconds: int) -> "ServerEngine":
@@ -36,38 +53,39 @@ class ServerEngine:
             api_key=api_key,
             timeout=timeout_seconds,
             check_compatibility=False,  # it asks by HTTP, which may not be open to us
+            grpc_options=_channel_options(timeout_seconds),
         )
-        return cls(client)
+        return cls(client, timeout_seconds)
 
     async def collections(self) -> set[str]:
         """Names of the collections."""
-        found = await _answer(self._client.get_collections())
+        found = await self._answer(self._client.get_collections())
         return {collection.name for collection in found.collections}
 
     async def create_collection(self, name: str, schema: Schema) -> None:
         """Creates a collection, if there is none of this name, and its indexes, if they are missing."""
         client = self._client
-        if not await _answer(client.collection_exists(name)):
+        if not await self._answer(client.collection_exists(name)):
             vectors = {
                 vector: models.VectorParams(size=dimension, distance=models.Distance.COSINE)
                 for vector, dimension in schema.dense.items()
             }
             sparse = {vector: models.SparseVectorParams(modifier=models.Modifier.IDF) for vector in schema.sparse}
             try:
-                await _answer(client.create_collection(name, vectors_config=vectors, sparse_vectors_config=sparse))
+                await self._answer(client.create_collection(name, vectors_config=vectors, sparse_vectors_config=sparse))
             except StoreUnavailable:
-                if not await _answer(client.collection_exists(name)):  # another replica was faster
+                if not await self._answer(client.collection_exists(name)):  # another replica was faster
                     raise
         tenant = models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True)
-        await _answer(client.create_payload_index(name, schema.tenant, tenant))
+        await self._answer(client.create_payload_index(name, schema.tenant, tenant))
         for field in schema.keywords:
-            await _answer(client.create_payload_index(name, field, models.PayloadSchemaType.KEYWORD))
+            await self._answer(client.create_payload_index(name, field, models.PayloadSchemaType.KEYWORD))
         for field in schema.integers:
-            await _answer(client.create_payload_index(name, field, models.PayloadSchemaType.INTEGER))
+            await self._answer(client.create_payload_index(name, field, models.PayloadSchemaType.INTEGER))
 
     async def drop_collection(self, name: str) -> None:
         """Deletes a collection, if there is one of this name."""
-        await _answer(self._client.delete_collection(name))
+        await self._answer(self._client.delete_collection(name))
 
     async def upsert(self, collection: str, points: Sequence[Point]) -> None:
         """Adds points, replacing those of the same id."""
@@ -76,21 +94,21 @@ class ServerEngine:
                 models.PointStruct(id=point.id, vector=_vectors(point.vectors), payload=point.payload)
                 for point in points
             ]
-            await _answer(self._client.upsert(collection, structs, wait=True))
+            await self._answer(self._client.upsert(collection, structs, wait=True))
 
     async def set_vectors(self, collection: str, vectors: Mapping[str, Mapping[str, Vector]]) -> None:
         """Sets named vectors of points that are there."""
         if vectors:
             points = [models.PointVectors(id=id_, vector=_vectors(named)) for id_, named in vectors.items()]
-            await _answer(self._client.update_vectors(collection, points, wait=True))
+            await self._answer(self._client.update_vectors(collection, points, wait=True))
 
     async def set_payload(self, collection: str, match: Match, payload: Payload) -> None:
         """Sets payload fields of all points that match."""
-        await _answer(self._client.set_payload(collection, payload, points=_filter(match), wait=True))
+        await self._answer(self._client.set_payload(collection, payload, points=_filter(match), wait=True))
 
     async def delete(self, collection: str, match: Match) -> None:
         """Deletes all points that match."""
-        await _answer(self._client.delete(collection, models.FilterSelector(filter=_filter(match)), wait=True))
+        await self._answer(self._client.delete(collection, models.FilterSelector(filter=_filter(match)), wait=True))
 
     async def nearest(self, collection: str, queries: Sequence[NearestQuery]) -> list[list[Hit]]:
         """The points nearest to each query."""
@@ -107,20 +125,20 @@ class ServerEngine:
             )
             for query in queries
         ]
-        responses = await _answer(self._client.query_batch_points(collection, requests))
+        responses = await self._answer(self._client.query_batch_points(collection, requests))
         return [[Hit(point.payload or {}, point.score) for point in response.points] for response in responses]
 
     async def retrieve(self, collection: str, ids: Sequence[str], fields: tuple[str, ...] | None) -> list[Found]:
         """The points of these ids."""
         with_payload = True if fields is None else list(fields)
-        records = await _answer(self._client.retrieve(collection, list(ids), with_payload=with_payload))
+        records = await self._answer(self._client.retrieve(collection, list(ids), with_payload=with_payload))
         return [Found(str(record.id), record.payload or {}) for record in records]
 
     async def scroll(
         self, collection: str, match: Match, limit: int, from_id: str | None, vectors: tuple[str, ...] = ()
     ) -> tuple[list[Found], str | None]:
         """Up to `limit` points that match, by id."""
-        records, following = await _answer(
+        records, following = await self._answer(
             self._client.scroll(
                 collection,
                 scroll_filter=_filter(match),
@@ -134,31 +152,67 @@ class ServerEngine:
 
     async def count(self, collection: str, match: Match) -> int:
         """How many points match."""
-        return (await _answer(self._client.count(collection, count_filter=_filter(match), exact=True))).count
+        return (await self._answer(self._client.count(collection, count_filter=_filter(match), exact=True))).count
 
     async def facet(self, collection: str, key: str, match: Match, limit: int) -> dict[str, int]:
         """How many of the points that match have each value of a field."""
-        response = await _answer(
+        response = await self._answer(
             self._client.facet(collection, key, facet_filter=_filter(match), limit=limit, exact=True)
         )
         return {str(hit.value): hit.count for hit in response.hits}
 
     async def ping(self) -> None:
         """Returns when the server answers."""
-        await _answer(self._client.get_collections())
+        await self._answer(self._client.get_collections())
 
     async def close(self) -> None:
         """Closes the connection."""
         await self._client.close()
 
+    async def _answer(self, call: Awaitable[_T]) -> _T:
+        try:
+            async with asyncio.timeout(within_deadline(self._timeout_seconds)):
+                return await call
+        except Exception as error:  # of an answer that can't be read the client makes an error of any type
+            if isinstance(error, grpc.aio.AioRpcError) and error.code() in _REFUSALS:
+                raise StoreRefused(
+                    "the Qdrant server refused: check its URL, its gRPC port and its API key; its own words are in the "
+                    "service's log"
+                ) from error
+            raise StoreUnavailable(
+                "the Qdrant server did not answer, or could not do it: try again; its own words are in the service's "
+                "log"
+            ) from error
 
-async def _answer(call: Awaitable[_T]) -> _T:
-    try:
-        return await call
-    except (grpc.RpcError, ApiException, QdrantException, OSError, TimeoutError) as error:
-        raise StoreUnavailable(
-            "the Qdrant server did not answer, or refused; its own words are in the service's log"
-        ) from error
+
+def _channel_options(timeout_seconds: float) -> dict[str, Any]:
+    """How the connection is watched and made again, and which calls are tried again (gRPC's A6, with its jitter)."""
+    policy = {
+        "maxAttempts": 4,
+        "initialBackoff": "0.2s",
+        "maxBackoff": "1s",
+        "backoffMultiplier": 2,
+        "retryableStatusCodes": ["UNAVAILABLE"],  # no connection, or a broken one; a slow server is not asked twice
+    }
+    names = [{"service": service, "method": method} for service, methods in _TRIED_AGAIN.items() for method in methods]
+    service_config = {
+        "methodConfig": [{"name": names, "retryPolicy": policy}],
+        # While most calls fail, each is tried once: a server that comes back is not run over.
+        "retryThrottling": {"maxTokens": 10, "tokenRatio": 0.1},
+    }
+    return {
+        "grpc.service_config": json.dumps(service_config),
+        # A connection that has gone silent is given up while a call on it still has time for another.
+        "grpc.keepalive_time_ms": int(timeout_seconds * 500),
+        "grpc.keepalive_timeout_ms": int(timeout_seconds * 250),
+        "grpc.http2.ping_timeout_ms": int(timeout_seconds * 250),  # gRPC's own minute holds where this is not set
+        "grpc.keepalive_permit_without_calls": 1,
+        "grpc.http2.max_pings_without_data": 0,  # else it stops asking after two
+        # gRPC's own are up to two minutes: a server that is back would be noticed as late as that.
+        "grpc.initial_reconnect_backoff_ms": 200,
+        "grpc.max_reconnect_backoff_ms": 1_000,
+        "grpc.min_reconnect_backoff_ms": int(timeout_seconds * 500),  # how long making a connection may take
+    }
 
 
 def _vector(vector: Vector) -> Any:

@@ -103,6 +103,9 @@ class Metrics:
         self._cache_bytes = Gauge(
             "nearvote_embedding_cache_bytes", "Memory that known vectors take.", registry=registry
         )
+        self._store_errors = Counter(
+            "nearvote_store_errors", "Operations of the store that failed.", ("operation",), registry=registry
+        )
         self._build = Info("nearvote_build", "What is running.", registry=registry)
         self._task_labels: set[tuple[str, str, str]] = set()
         self._counted: set[tuple[str, str, str]] = set()
@@ -128,6 +131,10 @@ class Metrics:
         """Texts were looked up among those whose vectors are known."""
         self._cache_hits.inc(hits)
         self._cache_misses.inc(misses)
+
+    def store_failed(self, operation: str) -> None:
+        """An operation of the store failed."""
+        self._store_errors.labels(operation).inc()
 
     def started(self, kind: str, service: str, method: str) -> None:
         """A call came in."""

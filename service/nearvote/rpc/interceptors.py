@@ -10,6 +10,7 @@ import grpc
 import structlog
 from google.protobuf.message import DecodeError
 
+from nearvote.deadline import set_deadline
 from nearvote.errors import InvalidField, NearvoteError
 from nearvote.rpc.caller import Context
 from nearvote.rpc.status import INTERNAL, INTERNAL_MESSAGE, code_of, log_cause, status_of
@@ -148,6 +149,7 @@ class _Call:
 
     @contextlib.asynccontextmanager
     async def _handling(self, context: Context) -> AsyncIterator[None]:
+        set_deadline(context.time_remaining())
         self._observer.started(*self._names)
         began = self._clock()
         cut_off = False

@@ -74,7 +74,23 @@ def internal_to_wire() -> error_pb2.Error:
 def log_cause(error: errors.NearvoteError, method: str) -> None:
     """Writes what a driver said to the log, which is where the message of a store's failure points."""
     if isinstance(error, errors.StoreUnavailable):
-        _log.error("store_unavailable", method=method, cause=repr(error.__cause__))
+        cause = error.__cause__
+        _log.error(
+            "store_unavailable", method=method, cause=cause_of(error), exc_info=None if _is_driver(cause) else cause
+        )
+
+
+def cause_of(error: errors.NearvoteError) -> str:
+    """What a driver said, for the log alone. An error that is none of a driver's is named only: it may hold a text."""
+    cause = error.__cause__
+    if isinstance(cause, grpc.aio.AioRpcError):
+        return f"{cause.code().name}: {cause.details()}"
+    return repr(cause) if _is_driver(cause) else type(cause).__name__
+
+
+def _is_driver(cause: BaseException | None) -> bool:
+    # Edge raises Exception itself, with Qdrant's words, and where Rust panics an exception of its own.
+    return isinstance(cause, OSError | grpc.aio.AioRpcError) or type(cause).__name__ in {"Exception", "PanicException"}
 
 
 def _cut(text: str, length: int) -> str:

@@ -32,6 +32,7 @@ _REASONS = {
     AbstentionReason.AMBIGUOUS: prediction_pb2.ABSTENTION_REASON_AMBIGUOUS,
     AbstentionReason.NO_EXAMPLES: prediction_pb2.ABSTENTION_REASON_NO_EXAMPLES,
     AbstentionReason.NO_TEXT: prediction_pb2.ABSTENTION_REASON_NO_TEXT,
+    AbstentionReason.STORE_UNAVAILABLE: prediction_pb2.ABSTENTION_REASON_STORE_UNAVAILABLE,
 }
 _SCORE_KINDS = {
     ScoreKind.VOTE_SHARE: prediction_pb2.SCORE_KIND_VOTE_SHARE,

@@ -3,11 +3,20 @@
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
-from nearvote.errors import InvalidTask, LabelInUse, LimitReached, TaskChanged, TaskExists, TaskNotEmpty, TaskNotFound
+from nearvote.errors import (
+    InvalidTask,
+    LabelInUse,
+    LimitReached,
+    StoreUnavailable,
+    TaskChanged,
+    TaskExists,
+    TaskNotEmpty,
+    TaskNotFound,
+)
 from nearvote.limits import Limits
 from nearvote.tasks.document import TASKS_KIND, DocumentStore, task_from_document, task_to_document
 from nearvote.tasks.fits import Fits
@@ -66,6 +75,7 @@ class TaskRegistry:
         self._now_us = now_us
         self._monotonic = monotonic
         self._snapshots: dict[str, _Snapshot] = {}
+        self._last_read: dict[str, dict[str, Task]] = {}
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._changes: dict[str, int] = {}  # how often this process has changed something, by tenant
 
@@ -94,6 +104,10 @@ class TaskRegistry:
                 f"there is no such task; create it with `nearvote tasks create`, or use one of: {known}", field="task"
             )
         return task
+
+    def last_read(self, tenant: str) -> Mapping[str, Task]:
+        """The tenant's tasks as they were last read, however long ago, by name; none where they never were."""
+        return self._last_read.get(tenant, {})
 
     async def create(self, tenant: str, task: Task) -> Task:
         """Stores a new task.
@@ -270,10 +284,8 @@ class TaskRegistry:
             changes = self._changes.get(tenant, 0)
             read_at = self._monotonic()
             before = self._snapshots.get(tenant)
-            tasks = await self._store.documents(TASKS_KIND, tenant)
-            versions = {
-                name: int(body["version"]) for name, body in (await self._store.documents(_VERSIONS, tenant)).items()
-            }
+            documents = await self._store.documents(TASKS_KIND, tenant)
+            tasks, versions = _read(documents, await self._store.documents(_VERSIONS, tenant))
             if self._changes.get(tenant, 0) == changes:
                 break  # else a change of our own overtook what was read
         # Counting takes longer than reading versions, so what has not changed is not counted again.
@@ -282,6 +294,21 @@ class TaskRegistry:
             for name, size in (before.class_sizes if before else {}).items()
             if before and before.examples_versions.get(name) == versions.get(name)
         }
-        snapshot = _Snapshot({name: task_from_document(body) for name, body in tasks.items()}, versions, sizes, read_at)
+        snapshot = _Snapshot(tasks, versions, sizes, read_at)
         self._snapshots[tenant] = snapshot
+        self._last_read[tenant] = snapshot.tasks
         return snapshot
+
+
+def _read(
+    tasks: Mapping[str, dict[str, Any]], versions: Mapping[str, dict[str, Any]]
+) -> tuple[dict[str, Task], dict[str, int]]:
+    try:
+        return (
+            {name: task_from_document(body) for name, body in tasks.items()},
+            {name: int(body["version"]) for name, body in versions.items()},
+        )
+    except (LookupError, TypeError, ValueError) as error:
+        raise StoreUnavailable(
+            "the tasks that the store has can't be read: try again, and where it stays so, check the store's data"
+        ) from error

@@ -61,6 +61,10 @@ class _AbstentionReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Abst
     """The task has no examples yet."""
     ABSTENTION_REASON_NO_TEXT: _AbstentionReason.ValueType  # 5
     """The message is empty, or nothing is left of it once it is cleaned."""
+    ABSTENTION_REASON_STORE_UNAVAILABLE: _AbstentionReason.ValueType  # 6
+    """The examples could not be searched, because their store did not answer. Only where the service is set to abstain
+    then (`on_store_failure`); else the call fails with UNAVAILABLE. Nobody voted, and `examples_version` is 0.
+    """
 
 class AbstentionReason(_AbstentionReason, metaclass=_AbstentionReasonEnumTypeWrapper):
     """Why a prediction has no label."""
@@ -77,6 +81,10 @@ ABSTENTION_REASON_NO_EXAMPLES: AbstentionReason.ValueType  # 4
 """The task has no examples yet."""
 ABSTENTION_REASON_NO_TEXT: AbstentionReason.ValueType  # 5
 """The message is empty, or nothing is left of it once it is cleaned."""
+ABSTENTION_REASON_STORE_UNAVAILABLE: AbstentionReason.ValueType  # 6
+"""The examples could not be searched, because their store did not answer. Only where the service is set to abstain
+then (`on_store_failure`); else the call fails with UNAVAILABLE. Nobody voted, and `examples_version` is 0.
+"""
 Global___AbstentionReason: _TypeAlias = AbstentionReason  # noqa: Y015
 
 class _ScoreKind:

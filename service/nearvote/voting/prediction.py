@@ -17,6 +17,7 @@ class AbstentionReason(Enum):
     AMBIGUOUS = "AMBIGUOUS"
     NO_EXAMPLES = "NO_EXAMPLES"
     NO_TEXT = "NO_TEXT"
+    STORE_UNAVAILABLE = "STORE_UNAVAILABLE"
 
 
 class ScoreKind(Enum):
