@@ -9,7 +9,7 @@ from contextvars import ContextVar
 _DEADLINE: ContextVar[float | None] = ContextVar("deadline", default=None)
 
 # An answer that says what went wrong is to arrive before the caller gives up.
-_SHARE = 0.9
+_SHARE = 0.8
 
 
 def set_deadline(seconds: float | None) -> None:
@@ -28,6 +28,6 @@ def no_deadline() -> Iterator[None]:
 
 
 def within_deadline(seconds: float) -> float:
-    """So many seconds, or fewer: what leaves the caller's answer a tenth of the time that remains. Never below 0."""
+    """So many seconds, or fewer: what leaves the caller's answer a fifth of the time that remains. Never below 0."""
     deadline = _DEADLINE.get()
     return seconds if deadline is None else max(0.0, min(seconds, _SHARE * (deadline - time.monotonic())))

@@ -150,9 +150,10 @@ async def test_a_connection_that_hangs_is_given_up(engine: ServerEngine, proxy: 
 
 
 async def test_a_server_that_is_back_is_noticed_soon(engine: ServerEngine, proxy: Proxy) -> None:
-    """After an outage of some seconds the same engine goes on, a second or two after the server does."""
+    """After an outage the same engine goes on, a second or two after the server does, however long it was."""
     proxy.refuse()
-    for _ in range(8):  # long enough for gRPC's own pauses between connections to have grown
+    gone = time.monotonic()
+    while time.monotonic() - gone < 11:  # by now gRPC's own pauses between connections are several seconds
         with pytest.raises(StoreUnavailable):
             await engine.count("c", MATCH)
         await asyncio.sleep(0.5)
@@ -165,4 +166,4 @@ async def test_a_server_that_is_back_is_noticed_soon(engine: ServerEngine, proxy
             await asyncio.sleep(0.1)
         else:
             break
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 3

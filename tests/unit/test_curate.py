@@ -1,5 +1,6 @@
 """Adding, importing, finding and deleting examples."""
 
+import asyncio
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nearvote.deadline import set_deadline, within_deadline
 from nearvote.embedding.embedder import EmbeddedTexts
 from nearvote.errors import (
     ExampleNotFound,
@@ -398,3 +400,24 @@ async def test_each_example_has_its_own_n_grams(desk: Desk) -> None:
         asked = SearchQuery("acme", "spam", grams, 1, view=View.SURFACE)
         ((found,),) = await desk.store.search([asked], with_text=True)
         assert (found.text, found.fingerprint) == (text, fingerprint(grams))
+
+
+async def test_a_write_is_not_cut_short_by_its_callers_deadline(open_desk: OpenDesk, data_folder: Path) -> None:
+    """What is written is written to its end in its own time, when the caller has no time left."""
+    allowed: list[float] = []
+
+    class WatchedEngine(EdgeEngine):
+        async def upsert(self, collection: str, points: Sequence[Point]) -> None:
+            allowed.append(within_deadline(10.0))
+            await super().upsert(collection, points)
+
+    desk = await open_desk(engine=WatchedEngine(data_folder / "data"))
+    allowed.clear()
+
+    async def call() -> None:
+        set_deadline(0.0)
+        await desk.add("win money", "spam")
+
+    await asyncio.create_task(call())
+    assert allowed
+    assert set(allowed) == {10.0}

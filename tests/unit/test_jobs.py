@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from nearvote.deadline import set_deadline, within_deadline
 from nearvote.errors import CannotFit, FitRunning, JobNotFound
 from nearvote.learn import jobs as module
 from nearvote.learn.jobs import Job, Jobs, JobState
@@ -150,3 +151,21 @@ async def test_old_jobs_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
         jobs.get("acme", ended[0].id)
     gate.open.set()
     await jobs.close()
+
+
+async def test_a_job_does_not_end_with_its_call() -> None:
+    """A job has all the time that it takes, however little the call that began it had."""
+    allowed: list[float] = []
+
+    async def work(job: Job) -> Fit:
+        del job
+        allowed.append(within_deadline(10.0))
+        return FIT
+
+    async def call(jobs: Jobs) -> Job:
+        set_deadline(0.0)
+        return jobs.start("acme", "spam", work)
+
+    jobs = Jobs()
+    await _ended(jobs, await asyncio.create_task(call(jobs)))
+    assert allowed == [10.0]
