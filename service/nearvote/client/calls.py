@@ -44,7 +44,8 @@ CHANNEL_OPTIONS: list[tuple[str, Any]] = [
                             for module in _SERVICES
                             for service in module.DESCRIPTOR.services_by_name.values()
                             for method in service.methods
-                            if method.name not in _NOT_REPEATABLE
+                            # Nor a stream of requests: gRPC may then never say that the service is gone.
+                            if method.name not in _NOT_REPEATABLE and not method.client_streaming
                         ],
                         "retryPolicy": {
                             "maxAttempts": 3,
