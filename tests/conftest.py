@@ -19,7 +19,8 @@ from nearvote.embedding.hashing_encoder import HashingEncoder
 from nearvote.examples.edge_engine import EdgeEngine
 from nearvote.examples.engine import Engine
 from nearvote.examples.example import Draft
-from nearvote.examples.qdrant_store import QdrantStore, open_store
+from nearvote.examples.qdrant_store import QdrantStore
+from nearvote.examples.spaces import open_store
 from nearvote.examples.store import VectorSpace
 from nearvote.limits import Limits
 from nearvote.tasks.registry import TaskRegistry

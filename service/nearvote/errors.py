@@ -22,7 +22,9 @@ NearvoteError
 │   ├── LimitReached
 │   ├── FitRunning
 │   ├── CannotFit
-│   └── TaskChanged
+│   ├── TaskChanged
+│   ├── CannotBackUp
+│   └── StoreNotEmpty
 ├── Overloaded
 ├── Draining
 ├── AccessDenied                who calls is not known, or may not do this
@@ -30,8 +32,11 @@ NearvoteError
 │   ├── CredentialsUnknown
 │   ├── PermissionDenied
 │   └── TooManyAttempts
+├── InvalidBackup
 ├── StoreUnavailable
-│   └── StoreRefused
+│   ├── StoreRefused
+│   ├── StoreFull
+│   └── StoreReadOnly
 └── StartupError                the service does not start
     ├── StoreLocked
     ├── EncoderMismatch
@@ -258,6 +263,24 @@ class TooManyAttempts(AccessDenied):
         self.retry_seconds = retry_seconds
 
 
+class CannotBackUp(StateConflict):
+    """The store is not in a state to be backed up."""
+
+    reason = "CANNOT_BACK_UP"
+
+
+class StoreNotEmpty(StateConflict):
+    """A backup was to be restored into a store that has something."""
+
+    reason = "STORE_NOT_EMPTY"
+
+
+class InvalidBackup(NearvoteError):
+    """A file is damaged, cut short, or no backup."""
+
+    reason = "INVALID_BACKUP"
+
+
 class StoreUnavailable(NearvoteError):
     """The store did not answer."""
 
@@ -268,6 +291,18 @@ class StoreRefused(StoreUnavailable):
     """The store answered that it will not do it, and would not tomorrow: a wrong key, or no store at all."""
 
     reason = "STORE_REFUSED"
+
+
+class StoreFull(StoreUnavailable):
+    """There is too little room on the disk to write safely. Reading goes on."""
+
+    reason = "STORE_FULL"
+
+
+class StoreReadOnly(StoreUnavailable):
+    """The data folder can't be written to. Reading goes on."""
+
+    reason = "STORE_READ_ONLY"
 
 
 class StartupError(NearvoteError):

@@ -5,14 +5,8 @@ from dataclasses import dataclass, replace
 
 from nearvote.embedding.embedder import Embedder
 from nearvote.examples.engine import Engine
-from nearvote.examples.qdrant_store import (
-    QdrantStore,
-    activate_space,
-    create_space,
-    drop_other_spaces,
-    open_store,
-    stored_space,
-)
+from nearvote.examples.qdrant_store import QdrantStore
+from nearvote.examples.spaces import activate_space, create_space, drop_inactive, open_store, stored_space
 from nearvote.examples.store import EmbeddedExample, VectorSpace
 from nearvote.tasks.document import TASKS_KIND, task_from_document, task_to_document
 from nearvote.tasks.fits import Fits
@@ -55,15 +49,15 @@ async def reindex(
     old_space = await stored_space(engine)
     if old_space is None or old_space.key == space.key:
         await open_store(engine, space)
-        await drop_other_spaces(engine, space)  # what an earlier run, cut short at its end, has left
+        await drop_inactive(engine)  # what an earlier run, cut short at its end, has left
         return Reindexed(0, ())
     old = await open_store(engine, old_space)
-    await drop_other_spaces(engine, old_space)  # what an earlier run left
-    new = await create_space(engine, space)
+    await drop_inactive(engine)  # what an earlier run left
+    new = await create_space(engine, space, state=old.collections["state"])
     report = await _copy(old, new, embedder, progress)
     refit = await _drop_fits(new)
-    await activate_space(new, space)
-    await drop_other_spaces(engine, space)
+    await activate_space(engine, new, space)
+    await drop_inactive(engine)
     return replace(report, unfitted_tasks=refit)
 
 

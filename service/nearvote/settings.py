@@ -50,6 +50,11 @@ class Settings(BaseSettings):
         default_factory=lambda: _xdg("XDG_DATA_HOME", ".local/share"),
         description="Folder of the embedded store. Not used with a Qdrant server.",
     )
+    min_free_disk_mib: int = Field(
+        256,
+        ge=0,
+        description="Room on the disk of the embedded store, in MiB, below which writes are refused; reading goes on.",
+    )
     cache_dir: Path = Field(
         default_factory=lambda: _xdg("XDG_CACHE_HOME", ".cache"), description="Folder of exported models."
     )

@@ -4,6 +4,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nearvote.abstaining import AbstainingClassifier
@@ -13,6 +14,7 @@ from nearvote.access.exposure import check_exposure
 from nearvote.access.gate import Gate
 from nearvote.access.key_file import read_keys
 from nearvote.access.watched import Watched
+from nearvote.backup import Contents, back_up, restore, verify, write_backup
 from nearvote.classify import Classifier, Classifies
 from nearvote.curate import Curator
 from nearvote.embedding.batcher import CUDA_BATCH_TOKENS, Batcher
@@ -22,8 +24,10 @@ from nearvote.embedding.encoder import Encoder, EncoderSpec
 from nearvote.embedding.load import load_encoder
 from nearvote.embedding.onnx_encoder import usable_cores
 from nearvote.embedding.onnx_quantize import Jury, Labelled
+from nearvote.errors import CannotBackUp
 from nearvote.examples.edge_engine import EdgeEngine
-from nearvote.examples.qdrant_store import QdrantStore, open_store, stored_examples
+from nearvote.examples.qdrant_store import QdrantStore
+from nearvote.examples.spaces import open_store, stored_examples
 from nearvote.examples.store import VectorSpace
 from nearvote.learn.jobs import Jobs
 from nearvote.learn.learner import Learner
@@ -167,6 +171,29 @@ async def reindex_with(settings: Settings, progress: Progress) -> Reindexed:
         return await reindex(engine, embedder, _space(encoder.spec, settings), progress)
 
 
+async def back_up_to(settings: Settings, output: Path, progress: Progress) -> Contents:
+    """Writes everything stored to a file that appears whole or not at all, for its owner alone."""
+    if settings.qdrant_url is None and not settings.data_dir.is_dir():
+        raise CannotBackUp(f"there is no store in {settings.data_dir}: name it with --data-dir or --qdrant-url")
+    engine = open_engine(settings)
+    try:
+        return await write_backup(output, back_up(engine, progress))
+    finally:
+        await engine.close()
+
+
+async def restore_from(settings: Settings, file: Path, progress: Progress, *, replace: bool) -> Contents:
+    """Puts a backup into the store that the settings name."""
+    with file.open("rb") as backup:
+        verify(backup)  # before the store is opened, which may create its folder
+        backup.seek(0)
+        engine = open_engine(settings)
+        try:
+            return await restore(engine, backup, replace=replace, progress=progress)
+        finally:
+            await engine.close()
+
+
 def open_engine(settings: Settings) -> "Engine":
     """Qdrant Edge in the data folder, or the Qdrant server that the settings name.
 
@@ -174,7 +201,7 @@ def open_engine(settings: Settings) -> "Engine":
         StoreLocked: Another process has the folder open.
     """
     if settings.qdrant_url is None:
-        return EdgeEngine(settings.data_dir)
+        return EdgeEngine(settings.data_dir, min_free_bytes=settings.min_free_disk_mib * _MIB)
     # Importing qdrant-client takes half a second, so only where it is used.
     from nearvote.examples.server_engine import ServerEngine  # noqa: PLC0415
 

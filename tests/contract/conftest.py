@@ -11,8 +11,9 @@ from qdrant_client import AsyncQdrantClient
 
 from nearvote.examples.edge_engine import EdgeEngine
 from nearvote.examples.engine import Engine
-from nearvote.examples.qdrant_store import STATE_COLLECTION, QdrantStore, create_space
+from nearvote.examples.qdrant_store import STATE_COLLECTION, QdrantStore
 from nearvote.examples.server_engine import ServerEngine
+from nearvote.examples.spaces import create_space
 from nearvote.examples.store import VectorSpace
 from nearvote.observe.store import ObservedEngine
 from tests.conftest import folder_in_memory

@@ -13,7 +13,8 @@ from nearvote.embedding.hashing_encoder import HashingEncoder
 from nearvote.errors import EncoderMismatch
 from nearvote.examples.engine import Engine
 from nearvote.examples.example import Example, example_id
-from nearvote.examples.qdrant_store import QdrantStore, open_store, stored_space
+from nearvote.examples.qdrant_store import QdrantStore
+from nearvote.examples.spaces import open_store, stored_space
 from nearvote.examples.store import EmbeddedExample, SearchQuery
 from nearvote.reindex import Reindexed, reindex
 from nearvote.tasks.document import task_to_document

@@ -10,7 +10,8 @@ import pytest
 
 from nearvote.examples.engine import Engine, NearestQuery, Point, Schema, Sparse
 from nearvote.examples.example import Example, example_id, point_id
-from nearvote.examples.qdrant_store import QdrantStore, create_space
+from nearvote.examples.qdrant_store import QdrantStore
+from nearvote.examples.spaces import create_space
 from nearvote.examples.store import EmbeddedExample, SearchQuery, StoredWindow, Vectors
 from nearvote.text.surface import SparseVector, fingerprint, surface_vector
 from nearvote.voting.ballot import ClassSizes

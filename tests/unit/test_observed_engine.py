@@ -8,7 +8,7 @@ import pytest
 from nearvote.errors import StoreUnavailable
 from nearvote.examples.edge_engine import EdgeEngine
 from nearvote.examples.engine import NearestQuery, Point, Schema
-from nearvote.examples.qdrant_store import open_store
+from nearvote.examples.spaces import open_store
 from nearvote.examples.store import VectorSpace
 from nearvote.observe.metrics import Metrics
 from nearvote.observe.store import ObservedEngine

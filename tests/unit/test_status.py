@@ -26,6 +26,9 @@ EXPECTED = {
     errors.PermissionDenied: "PERMISSION_DENIED",
     errors.TooManyAttempts: "RESOURCE_EXHAUSTED",
     errors.AccessDenied: "UNAUTHENTICATED",
+    errors.InvalidBackup: "DATA_LOSS",
+    errors.StoreFull: "RESOURCE_EXHAUSTED",
+    errors.StoreReadOnly: "FAILED_PRECONDITION",
     errors.StoreUnavailable: "UNAVAILABLE",
     errors.StartupError: "FAILED_PRECONDITION",
 }

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from nearvote.cli import check, classify, examples, keys, learn, serve, tasks
+from nearvote.cli import backup, check, classify, examples, keys, learn, serve, tasks
 from nearvote.cli import map as map_command
 from nearvote.cli.access import ServiceGroup
 from nearvote.version import VERSION
@@ -20,6 +20,8 @@ app = typer.Typer(
 app.command("serve")(serve.serve)
 app.command("reindex")(serve.reindex)
 app.command("optimize")(serve.optimize)
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
 app.command("classify")(classify.classify)
 app.command("fit")(learn.fit)
 app.command("evaluate")(learn.evaluate)

@@ -47,7 +47,7 @@ def serve(
 
     Flags come before the environment, the environment before the file. The README lists all settings.
     """
-    settings = _settings(
+    settings = settings_of(
         config,
         address=address,
         metrics_address=metrics_address,
@@ -64,7 +64,7 @@ def serve(
 
     from nearvote.server import serve as run  # noqa: PLC0415
 
-    with _logged_endings():
+    with logged_endings():
         uvloop.run(run(settings, Bar("loading seeds") if err.is_terminal else _logged))
 
 
@@ -78,7 +78,7 @@ def reindex(
     config: Config = None,
 ) -> None:
     """Embed all stored examples again with another encoder, while the service is stopped."""
-    settings = _settings(
+    settings = settings_of(
         config,
         model=model,
         model_revision=model_revision,
@@ -89,7 +89,7 @@ def reindex(
     )
     from nearvote.wiring import reindex_with  # noqa: PLC0415
 
-    with _logged_endings():
+    with logged_endings():
         report = asyncio.run(reindex_with(settings, Bar("embedding examples")))
     for id_ in report.unreadable_ids:
         err.print(f"left out: {id_}, in which the new encoder reads nothing", highlight=False)
@@ -104,10 +104,10 @@ def optimize(data_dir: DataDir = None, log_level: LogLevel = None, config: Confi
 
     A start does it by itself for up to 20,000 new examples; 100,000 take a minute or two.
     """
-    settings = _settings(config, data_dir=data_dir, log_level=log_level)
+    settings = settings_of(config, data_dir=data_dir, log_level=log_level)
     from nearvote.examples.edge_engine import build_indexes  # noqa: PLC0415
 
-    with _logged_endings():
+    with logged_endings():
         if not (settings.data_dir / "collections").is_dir():
             fail(f"there is no store in {settings.data_dir}", Exit.USAGE)
         count = build_indexes(settings.data_dir)
@@ -116,7 +116,7 @@ def optimize(data_dir: DataDir = None, log_level: LogLevel = None, config: Confi
 
 
 @contextlib.contextmanager
-def _logged_endings() -> Iterator[None]:
+def logged_endings() -> Iterator[None]:
     """As `endings`, and what the store's driver said goes to the log, where the message points to."""
     import structlog  # noqa: PLC0415
 
@@ -135,7 +135,8 @@ def _logged(done: int, total: int) -> None:
     structlog.get_logger(__name__).info("loading_seeds", done=done, total=total)
 
 
-def _settings(config: Path | None, **flags: Any) -> Settings:
+def settings_of(config: Path | None, **flags: Any) -> Settings:
+    """The settings by flags, environment and file; a wrong one ends the command."""
     from nearvote.errors import InvalidSetting  # noqa: PLC0415
     from nearvote.observe.logs import configure_logs  # noqa: PLC0415
 

@@ -16,7 +16,8 @@ from typing import Any, Literal, TypeVar
 
 import qdrant_edge as edge
 
-from nearvote.errors import InvalidSetting, StoreLocked, StoreUnavailable
+from nearvote.errors import InvalidSetting, NearvoteError, StoreLocked, StoreUnavailable
+from nearvote.examples.disk import Disk
 from nearvote.examples.edge_index import build_index, forget_index, is_collection, load_indexed
 from nearvote.examples.engine import Found, Hit, Match, NearestQuery, Payload, Point, Schema, Sparse, Vector
 
@@ -42,29 +43,35 @@ class EdgeEngine:
 
     Args:
         folder: Where the data is; created when there is none.
+        min_free_bytes: Room on its disk below which writes are refused; it is not opened with less than a quarter of
+            it. The engine's files have holes, and the operating system ends a process for which it can't fill one.
 
     Raises:
         StoreLocked: Another process has the folder open.
+        StoreFull: There is too little room to open it.
         InvalidSetting: It can't be written to.
         StoreUnavailable: What is in it can't be opened.
     """
 
     kind: Literal["edge", "server"] = "edge"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, min_free_bytes: int = 0) -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._lock: int | None = _lock(folder)
+            lock = _lock(folder)
             self._folder = folder / "collections"
             self._folder.mkdir(exist_ok=True)
         except OSError as error:
             raise InvalidSetting(
                 f"{folder} can't be written to ({error.strerror}): name another with --data-dir", field="data_dir"
             ) from error
+        self._lock: int | None = lock
+        self._disk = Disk(folder, lock, min_free_bytes)
         self._shards: dict[str, edge.EdgeShard] = {}
         self._asked: deque[_Asked] = deque()
         self._answering: asyncio.Task[None] | None = None
         try:
+            self._disk.check_opening()
             for path in sorted(self._folder.iterdir()):
                 if path.suffix in {".new", ".dropped"}:  # a creation or a deletion that was cut short
                     shutil.rmtree(path)
@@ -72,7 +79,7 @@ class EdgeEngine:
                     self._shards[path.name] = load_indexed(path)
         except BaseException as error:
             self._close()
-            if not _is_failure(error):
+            if not _is_failure(error) or isinstance(error, NearvoteError):
                 raise
             raise StoreUnavailable(
                 f"the data in {folder} can't be opened: {error}; restore it from a backup, or name another folder"
@@ -86,6 +93,7 @@ class EdgeEngine:
         """Creates a collection, if there is none of this name. It appears whole or not at all."""
         if name in self._shards:
             return
+        self._disk.check_writing()
         draft = self._folder / f"{name}.new"
         shutil.rmtree(draft, ignore_errors=True)  # what an attempt that failed has left
         vectors = {
@@ -123,6 +131,7 @@ class EdgeEngine:
     async def upsert(self, collection: str, points: Sequence[Point]) -> None:
         """Adds points, replacing those of the same id."""
         if points:
+            self._disk.check_writing()
             batch = [edge.Point(point.id, _edge_vectors(point.vectors), point.payload) for point in points]
             _call(self._shards[collection].update, edge.UpdateOperation.upsert_points(batch))
             await asyncio.sleep(0)
@@ -130,18 +139,21 @@ class EdgeEngine:
     async def set_vectors(self, collection: str, vectors: Mapping[str, Mapping[str, Vector]]) -> None:
         """Sets named vectors of points that are there."""
         if vectors:
+            self._disk.check_writing()
             batch = [edge.PointVectors(id_, _edge_vectors(named)) for id_, named in vectors.items()]
             _call(self._shards[collection].update, edge.UpdateOperation.update_vectors(batch))
             await asyncio.sleep(0)
 
     async def set_payload(self, collection: str, match: Match, payload: Payload) -> None:
         """Sets payload fields of all points that match."""
+        self._disk.check_writing()
         operation = edge.UpdateOperation.set_payload_by_filter(_filter(match), payload)
         _call(self._shards[collection].update, operation)
         await asyncio.sleep(0)
 
     async def delete(self, collection: str, match: Match) -> None:
         """Deletes all points that match."""
+        self._disk.check_writing()  # what is deleted is written down, too
         _call(self._shards[collection].update, edge.UpdateOperation.delete_points_by_filter(_filter(match)))
 
     async def nearest(self, collection: str, queries: Sequence[NearestQuery]) -> list[list[Hit]]:

@@ -12,23 +12,20 @@ from typing import Any
 
 import numpy as np
 
-from nearvote.errors import EncoderMismatch
-from nearvote.examples.engine import Engine, Found, Match, Point, Schema, Sparse, Vector
+from nearvote.examples.engine import Engine, Found, Match, Point, Sparse, Vector
 from nearvote.examples.example import Example, point_id
 from nearvote.examples.nearest import nearest_examples
 from nearvote.examples.readable import readable
-from nearvote.examples.store import EmbeddedExample, Page, SearchQuery, StoredWindow, Vectors, VectorSpace
+from nearvote.examples.store import EmbeddedExample, Page, SearchQuery, StoredWindow, Vectors
 from nearvote.text.surface import SparseVector, fingerprint
 from nearvote.voting.ballot import ClassSizes
 from nearvote.voting.metric import Slot
 from nearvote.voting.neighbor import Neighbor, View
 
 STATE_COLLECTION = "nearvote_state"
-_EXAMPLES_PREFIX = "nearvote_examples_"
-_STATE_SCHEMA = Schema(dense={}, tenant="tenant", keywords=("kind",))
 _DOCUMENT_NAMESPACE = uuid.UUID("0b1a3f86-5a5e-4a55-8d0e-1f6a3c1a9c02")
-_SPACE = ("space", "", "active")  # kind, tenant and name of the document that names the active collection
 
+_TRIED = ("health", "", "written")  # kind, tenant and name of a document that nobody reads
 _MAX_FACETS = 10_000
 _SCROLL_PAGE = 1_000
 _POINTS_A_WRITE = 64
@@ -36,21 +33,28 @@ _VECTORS_PAGE = 256
 
 
 class QdrantStore:
-    """An ExampleStore and a DocumentStore in Qdrant. `open_store` makes one.
+    """An ExampleStore and a DocumentStore in Qdrant. `spaces.open_store` makes one.
 
     Args:
         engine: Edge or a server.
         collection: The examples' collection.
+        state: The documents' collection.
     """
 
-    def __init__(self, engine: Engine, collection: str) -> None:
+    def __init__(self, engine: Engine, collection: str, state: str = STATE_COLLECTION) -> None:
         self._engine = engine
         self._collection = collection
+        self._state = state
 
     @property
     def kind(self) -> str:
         """`edge` or `server`."""
         return self._engine.kind
+
+    @property
+    def collections(self) -> dict[str, str]:
+        """Names of the collections of `examples` and of `state`, the documents."""
+        return {"examples": self._collection, "state": self._state}
 
     async def search(self, queries: Sequence[SearchQuery], *, with_text: bool = False) -> list[list[Neighbor]]:
         """The examples nearest to each query, nearest first, each example once."""
@@ -62,7 +66,7 @@ class QdrantStore:
         if not ids:
             return {}
         found = await self._engine.retrieve(self._collection, list(dict.fromkeys(ids)), None)
-        examples = (_example(point) for point in found if point.payload.get("window") == 0)
+        examples = (example_of(point) for point in found if point.payload.get("window") == 0)
         return {example.id: example for example in examples if (example.tenant, example.task) == (tenant, task)}
 
     async def same(self, tenant: str, ids: Sequence[str], *, with_text: bool = False) -> dict[str, Neighbor]:
@@ -95,7 +99,7 @@ class QdrantStore:
         if source:
             match["source"] = source
         found, next_id = await self._engine.scroll(self._collection, match, limit, from_id)
-        return Page([_example(point) for point in found], next_id)
+        return Page([example_of(point) for point in found], next_id)
 
     async def class_sizes(self, tenant: str, task: str) -> ClassSizes:
         """How many examples the task has, and how many of them have each label."""
@@ -178,7 +182,7 @@ class QdrantStore:
         from_id = None
         while True:
             found, from_id = await self._engine.scroll(self._collection, {"window": 0}, _SCROLL_PAGE, from_id)
-            yield [_example(point) for point in found]
+            yield [example_of(point) for point in found]
             if from_id is None:
                 return
 
@@ -192,7 +196,7 @@ class QdrantStore:
         from_id = None
         while True:
             found, from_id = await self._engine.scroll(
-                STATE_COLLECTION, {"kind": kind, "tenant": tenant}, _SCROLL_PAGE, from_id
+                self._state, {"kind": kind, "tenant": tenant}, _SCROLL_PAGE, from_id
             )
             with readable():
                 documents |= {point.payload["name"]: point.payload["body"] for point in found}
@@ -204,7 +208,7 @@ class QdrantStore:
         documents: list[tuple[str, str, dict[str, Any]]] = []
         from_id = None
         while True:
-            found, from_id = await self._engine.scroll(STATE_COLLECTION, {"kind": kind}, _SCROLL_PAGE, from_id)
+            found, from_id = await self._engine.scroll(self._state, {"kind": kind}, _SCROLL_PAGE, from_id)
             with readable():
                 documents += [
                     (point.payload["tenant"], point.payload["name"], point.payload["body"]) for point in found
@@ -214,28 +218,28 @@ class QdrantStore:
 
     async def document(self, kind: str, tenant: str, name: str) -> dict[str, Any] | None:
         """One document; None when there is none."""
-        found = await self._engine.retrieve(STATE_COLLECTION, [_document_id(kind, tenant, name)], None)
+        found = await self._engine.retrieve(self._state, [document_id(kind, tenant, name)], None)
         with readable():
             return found[0].payload["body"] if found else None
 
     async def put_document(self, kind: str, tenant: str, name: str, body: Mapping[str, Any]) -> None:
         """Adds or replaces a document."""
         payload = {"kind": kind, "tenant": tenant, "name": name, "body": dict(body)}
-        await self._engine.upsert(STATE_COLLECTION, [Point(_document_id(kind, tenant, name), payload)])
+        await self._engine.upsert(self._state, [Point(document_id(kind, tenant, name), payload)])
 
     async def delete_document(self, kind: str, tenant: str, name: str) -> None:
         """Deletes a document, if there is one."""
         # Not by id: a filter on all three fields is what the engine's interface has, and there is one such point.
-        await self._engine.delete(STATE_COLLECTION, {"kind": kind, "tenant": tenant, "name": name})
+        await self._engine.delete(self._state, {"kind": kind, "tenant": tenant, "name": name})
 
     async def ping(self) -> None:
         """Returns when the store answers, for each of its two collections."""
-        for collection in (STATE_COLLECTION, self._collection):
-            await self._engine.retrieve(collection, [_document_id(*_SPACE)], ())
+        for collection in (self._state, self._collection):
+            await self._engine.retrieve(collection, [document_id(*_TRIED)], ())
 
     async def try_writing(self) -> None:
         """Returns when the store takes a write, of a document that nobody reads."""
-        await self.put_document("health", "", "written", {})
+        await self.put_document(*_TRIED, {})
 
     async def close(self) -> None:
         """Lets go of what the store holds."""
@@ -254,80 +258,8 @@ class QdrantStore:
         ]
 
 
-async def stored_space(engine: Engine) -> VectorSpace | None:
-    """The vector space of the stored examples; None when nothing is stored yet."""
-    if STATE_COLLECTION not in await engine.collections():
-        return None
-    found = await engine.retrieve(STATE_COLLECTION, [_document_id(*_SPACE)], None)
-    with readable():
-        return VectorSpace(**found[0].payload["body"]) if found else None
-
-
-async def stored_examples(engine: Engine, limit: int) -> list[Example]:
-    """Some of the stored examples, in the order of their ids; none when nothing is stored yet."""
-    space = await stored_space(engine)
-    found: list[Example] = []
-    next_id = None
-    while space is not None and len(found) < limit:
-        points, next_id = await engine.scroll(_collection_of(space), {"window": 0}, _SCROLL_PAGE, next_id)
-        found += map(_example, points)
-        if next_id is None:
-            break
-    return found[:limit]
-
-
-async def open_store(engine: Engine, space: VectorSpace) -> QdrantStore:
-    """Opens the store of a vector space; creates it where nothing is stored yet.
-
-    Raises:
-        EncoderMismatch: The stored vectors are of another space.
-    """
-    stored = await stored_space(engine)
-    if stored is None:
-        store = await create_space(engine, space)
-        await activate_space(store, space)
-        return store
-    if stored.key != space.key:
-        raise EncoderMismatch(
-            f"the stored vectors are of {stored.model} ({stored.key}), and this encoder is {space.model} "
-            f"({space.key}): start with the former, or embed the examples again with "
-            f"`nearvote reindex --model {space.model}`, while the service is stopped"
-        )
-    return QdrantStore(engine, _collection_of(space))
-
-
-async def create_space(engine: Engine, space: VectorSpace) -> QdrantStore:
-    """A store for a vector space, beside the active one."""
-    await engine.create_collection(STATE_COLLECTION, _STATE_SCHEMA)
-    schema = Schema(
-        dense=dict.fromkeys((View.MEANING.value, *(slot.value for slot in Slot)), space.dimension),
-        sparse=(View.SURFACE.value,),
-        tenant="tenant",
-        keywords=("task", "labels", "source", "example_id"),
-        integers=("window",),
-    )
-    await engine.create_collection(_collection_of(space), schema)
-    return QdrantStore(engine, _collection_of(space))
-
-
-async def activate_space(store: QdrantStore, space: VectorSpace) -> None:
-    """Makes a vector space the one that is served from the next start on. One write: the old one or the new one."""
-    body = {"key": space.key, "dimension": space.dimension, "model": space.model}
-    await store.put_document(*_SPACE, body)
-
-
-async def drop_other_spaces(engine: Engine, kept: VectorSpace) -> None:
-    """Deletes the examples of all vector spaces but one."""
-    for name in await engine.collections():
-        if name.startswith(_EXAMPLES_PREFIX) and name != _collection_of(kept):
-            await engine.drop_collection(name)
-
-
-def _collection_of(space: VectorSpace) -> str:
-    return f"{_EXAMPLES_PREFIX}{space.key}"
-
-
-def _document_id(kind: str, tenant: str, name: str) -> str:
+def document_id(kind: str, tenant: str, name: str) -> str:
+    """The id of a document's point."""
     return str(uuid.uuid5(_DOCUMENT_NAMESPACE, f"{kind}\n{tenant}\n{name}"))
 
 
@@ -341,7 +273,8 @@ def _annotations(example: Example) -> dict[str, Any]:
     }
 
 
-def _example(point: Found) -> Example:
+def example_of(point: Found) -> Example:
+    """The example of a first window."""
     payload = point.payload
     with readable():
         return Example(

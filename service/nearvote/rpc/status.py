@@ -34,7 +34,11 @@ _CODES: dict[type[errors.NearvoteError], grpc.StatusCode] = {
     errors.AccessDenied: grpc.StatusCode.UNAUTHENTICATED,
     errors.PermissionDenied: grpc.StatusCode.PERMISSION_DENIED,
     errors.TooManyAttempts: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.InvalidBackup: grpc.StatusCode.DATA_LOSS,
     errors.StoreUnavailable: grpc.StatusCode.UNAVAILABLE,
+    # Trying again at once does not help: somebody has to make room, or to mend the disk.
+    errors.StoreFull: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.StoreReadOnly: grpc.StatusCode.FAILED_PRECONDITION,
     errors.StartupError: grpc.StatusCode.FAILED_PRECONDITION,
 }
 
@@ -76,13 +80,18 @@ def log_cause(error: errors.NearvoteError, method: str) -> None:
     if isinstance(error, errors.StoreUnavailable):
         cause = error.__cause__
         _log.error(
-            "store_unavailable", method=method, cause=cause_of(error), exc_info=None if _is_driver(cause) else cause
+            "store_unavailable",
+            method=method,
+            cause=cause_of(error),
+            exc_info=None if cause is None or _is_driver(cause) else cause,
         )
 
 
 def cause_of(error: errors.NearvoteError) -> str:
     """What a driver said, for the log alone. An error that is none of a driver's is named only: it may hold a text."""
     cause = error.__cause__
+    if cause is None:
+        return error.message
     if isinstance(cause, grpc.aio.AioRpcError):
         return f"{cause.code().name}: {cause.details()}"
     return repr(cause) if _is_driver(cause) else type(cause).__name__

@@ -1,0 +1,219 @@
+"""Everything stored, to one file and back, whichever engine keeps it."""
+
+import os
+import secrets
+import tempfile
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO
+
+from nearvote.errors import CannotBackUp, InvalidBackup, StoreNotEmpty
+from nearvote.examples.archive import END, HEADER, POINTS, Packer, points_from_json, points_to_json, read_parts
+from nearvote.examples.engine import Engine, Found
+from nearvote.examples.spaces import (
+    Places,
+    activate_space,
+    create_space,
+    drop_inactive,
+    is_known,
+    is_space_document,
+    new_state_name,
+    stored_places,
+    vector_names,
+)
+from nearvote.examples.store import VectorSpace
+from nearvote.version import VERSION
+
+FORMAT = 1
+
+_PAGE = {"examples": 64, "state": 4}  # points in a part; a document may be a fit, of megabytes
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a backup holds.
+
+    Attributes:
+        space: The vector space of its examples.
+        created_us: When it was made, in microseconds since 1970-01-01 UTC.
+        point_count: How many windows of examples it has.
+        document_count: How many documents: tasks, fits, versions and the like.
+    """
+
+    space: VectorSpace
+    created_us: int
+    point_count: int
+    document_count: int
+
+
+async def back_up(engine: Engine, progress: Progress = lambda _done, _total: None) -> AsyncIterator[bytes]:
+    """Everything that is active in a store, as the bytes of a backup, page by page.
+
+    Documents are read before and after the examples, and must be the same: a write of examples changes one of them.
+
+    Args:
+        engine: The store.
+        progress: Told how many points are done, and how many there are.
+
+    Raises:
+        CannotBackUp: There is nothing to back up, something was written meanwhile, or the store has collections that
+            this version knows nothing of.
+        StoreUnavailable: The store did not answer.
+    """
+    places = await stored_places(engine)
+    if places is None:
+        raise CannotBackUp("nothing is stored here: name the store with --data-dir or --qdrant-url")
+    foreign = sorted(name for name in await engine.collections() if name.startswith("nearvote_") and not is_known(name))
+    if foreign:
+        raise CannotBackUp(f"this version knows nothing of {', '.join(foreign)}, and would leave it out")
+    total = await engine.count(places.examples, {})
+    packer = Packer()
+    counts: Counter[str] = Counter()
+    yield packer.pack(
+        HEADER,
+        {
+            "format": FORMAT,
+            "version": VERSION,
+            "created_us": time.time_ns() // 1000,
+            "space": asdict(places.space),
+        },
+    )
+    before = await _documents_key(engine, places)
+    for name, collection in (("state", places.state), ("examples", places.examples)):
+        async for page in _pages(engine, collection, name, places.space):
+            counts[name] += len(page)
+            yield packer.pack(POINTS, {"collection": name, "points": points_to_json(page)})
+            progress(counts["examples"], total)
+    if await _documents_key(engine, places) != before:
+        raise CannotBackUp("something was written meanwhile: try again, or stop what writes")
+    yield packer.pack(END, {"counts": dict(counts)})
+
+
+def verify(file: IO[bytes]) -> Contents:
+    """Reads a backup from its first byte to its last.
+
+    Raises:
+        InvalidBackup: It is damaged, cut short, no backup, or one of another format.
+    """
+    counts: Counter[str] = Counter()
+    space = None
+    created_us = 0
+    try:
+        for kind, body in read_parts(file):
+            if kind == HEADER:
+                if body["format"] != FORMAT:
+                    raise InvalidBackup(f"the backup has format {body['format']}, and this version reads {FORMAT}")
+                space = VectorSpace(**body["space"])
+                created_us = body["created_us"]
+            elif kind == POINTS:
+                counts[body["collection"]] += len(points_from_json(body["points"]))
+            elif body["counts"] != dict(counts) or not counts.keys() <= _PAGE.keys():
+                raise InvalidBackup("the backup does not have the points that it names")
+    except (KeyError, TypeError, ValueError):
+        raise InvalidBackup("the backup's parts are whole, and not what this version writes") from None
+    if space is None:  # the reader asks for a header first
+        raise InvalidBackup("the backup has no header")
+    return Contents(space, created_us, counts["examples"], counts["state"])
+
+
+async def write_backup(output: Path, parts: AsyncIterator[bytes]) -> Contents:
+    """Writes a backup to a file, for its owner alone. It appears whole and read back, or not at all.
+
+    Raises:
+        OSError: The file can't be written.
+    """
+    with tempfile.NamedTemporaryFile(dir=output.parent, prefix=f".{output.name}.", delete=False) as draft:
+        try:
+            async for part in parts:
+                draft.write(part)
+            draft.flush()
+            os.fsync(draft.fileno())
+            draft.seek(0)
+            contents = verify(draft)
+            os.replace(draft.name, output)  # noqa: PTH105 - one call, no waiting
+        except BaseException:
+            os.unlink(draft.name)  # noqa: PTH108
+            raise
+    folder = os.open(output.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the name too
+    finally:
+        os.close(folder)
+    return contents
+
+
+async def restore(
+    engine: Engine, file: IO[bytes], *, replace: bool = False, progress: Progress = lambda _done, _total: None
+) -> Contents:
+    """Puts a backup in the place of what is stored.
+
+    It is verified whole before anything is written, then written beside what is active, and made active by one write.
+    Cut short at any moment, the store has either all of the old or all of the new; the next restore clears away what
+    was left. No service may be running on the store.
+
+    Args:
+        engine: The store.
+        file: The backup; it is read twice.
+        replace: Whether a store that has examples or documents may lose them.
+        progress: Told how many points are done, and how many there are.
+
+    Returns:
+        What was restored.
+
+    Raises:
+        InvalidBackup: It can't be restored; nothing was written.
+        StoreNotEmpty: Something is stored, and `replace` is not set.
+        StoreUnavailable: The store did not answer.
+    """
+    contents = verify(file)
+    if not replace and not await _is_empty(engine):
+        raise StoreNotEmpty("something is stored here: name an empty store, or replace it all with --replace")
+    await drop_inactive(engine)  # what an earlier run left
+    mark = secrets.token_hex(4)
+    store = await create_space(engine, contents.space, state=new_state_name(mark), suffix=f"_{mark}")
+    file.seek(0)
+    done = 0
+    for kind, body in read_parts(file):
+        if kind == POINTS:
+            await engine.upsert(store.collections[body["collection"]], points_from_json(body["points"]))
+            done += len(body["points"])
+            progress(done, contents.point_count + contents.document_count)
+    await activate_space(engine, store, contents.space)
+    await drop_inactive(engine)
+    return contents
+
+
+async def _is_empty(engine: Engine) -> bool:
+    places = await stored_places(engine)
+    if places is None:
+        return True
+    if await engine.count(places.examples, {}):
+        return False
+    async for page in _pages(engine, places.state, "state", places.space):
+        if page:
+            return False
+    return True
+
+
+async def _pages(engine: Engine, collection: str, name: str, space: VectorSpace) -> AsyncIterator[list[Found]]:
+    from_id = None
+    while True:
+        page, from_id = await engine.scroll(collection, {}, _PAGE[name], from_id, vector_names(name, space))
+        page = [point for point in page if not (name == "state" and is_space_document(point))]
+        if page:
+            yield page
+        if from_id is None:
+            return
+
+
+async def _documents_key(engine: Engine, places: Places) -> int:
+    """Equal for documents that are equal."""
+    key = 0
+    async for page in _pages(engine, places.state, "state", places.space):
+        key = hash((key, *(repr((point.id, point.payload)) for point in page)))
+    return key

@@ -1,0 +1,167 @@
+"""Which collections of the engine are the active ones: the examples of one vector space, and the documents.
+
+One document names them, in a collection that is known by its name, so that one write switches from the old examples
+and documents to new ones, on either engine.
+"""
+
+from dataclasses import dataclass
+
+from nearvote.errors import EncoderMismatch
+from nearvote.examples.engine import Engine, Found, Schema
+from nearvote.examples.example import Example
+from nearvote.examples.qdrant_store import STATE_COLLECTION, QdrantStore, document_id, example_of
+from nearvote.examples.readable import readable
+from nearvote.examples.store import VectorSpace
+from nearvote.voting.metric import Slot
+from nearvote.voting.neighbor import View
+
+_STATE_PREFIX = f"{STATE_COLLECTION}_"  # of collections of documents that a restore has made
+_EXAMPLES_PREFIX = "nearvote_examples_"
+_STATE_SCHEMA = Schema(dense={}, tenant="tenant", keywords=("kind",))
+_SPACE = ("space", "", "active")  # kind, tenant and name of the document that names the active collection
+
+_PAGE = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the active examples and documents are.
+
+    Attributes:
+        space: The examples' vector space.
+        examples: Their collection.
+        state: The documents' collection.
+    """
+
+    space: VectorSpace
+    examples: str
+    state: str
+
+
+async def stored_places(engine: Engine) -> Places | None:
+    """What is active; None when nothing is stored yet."""
+    if STATE_COLLECTION not in await engine.collections():
+        return None
+    found = await engine.retrieve(STATE_COLLECTION, [document_id(*_SPACE)], None)
+    if not found:
+        return None
+    with readable():
+        body = found[0].payload["body"]
+        space = VectorSpace(body["key"], body["dimension"], body["model"])
+        return Places(space, body.get("examples", _collection_of(space)), body.get("state", STATE_COLLECTION))
+
+
+async def stored_space(engine: Engine) -> VectorSpace | None:
+    """The vector space of the stored examples; None when nothing is stored yet."""
+    places = await stored_places(engine)
+    return places.space if places else None
+
+
+async def stored_examples(engine: Engine, limit: int) -> list[Example]:
+    """Some of the stored examples, in the order of their ids; none when nothing is stored yet."""
+    places = await stored_places(engine)
+    found: list[Example] = []
+    next_id = None
+    while places is not None and len(found) < limit:
+        points, next_id = await engine.scroll(places.examples, {"window": 0}, _PAGE, next_id)
+        found += map(example_of, points)
+        if next_id is None:
+            break
+    return found[:limit]
+
+
+async def open_store(engine: Engine, space: VectorSpace) -> QdrantStore:
+    """Opens the store of a vector space; creates it where nothing is stored yet.
+
+    Raises:
+        EncoderMismatch: The stored vectors are of another space.
+    """
+    places = await stored_places(engine)
+    if places is None:
+        store = await create_space(engine, space)
+        await activate_space(engine, store, space)
+        return store
+    stored = places.space
+    if stored.key != space.key:
+        raise EncoderMismatch(
+            f"the stored vectors are of {stored.model} ({stored.key}), and this encoder is {space.model} "
+            f"({space.key}): start with the former, or embed the examples again with "
+            f"`nearvote reindex --model {space.model}`, while the service is stopped"
+        )
+    return QdrantStore(engine, places.examples, places.state)
+
+
+async def create_space(
+    engine: Engine, space: VectorSpace, *, state: str = STATE_COLLECTION, suffix: str = ""
+) -> QdrantStore:
+    """A store for a vector space, beside the active one.
+
+    Args:
+        engine: Where.
+        space: The vector space.
+        state: The collection of its documents.
+        suffix: Of the name of its examples' collection, where one of the space is there already.
+    """
+    for name in {STATE_COLLECTION, state}:
+        await engine.create_collection(name, _STATE_SCHEMA)
+    await engine.create_collection(f"{_collection_of(space)}{suffix}", _examples_schema(space))
+    return QdrantStore(engine, f"{_collection_of(space)}{suffix}", state)
+
+
+async def activate_space(engine: Engine, store: QdrantStore, space: VectorSpace) -> None:
+    """Makes a store the one that is served from the next start on. One write: the old one or the new one."""
+    body = {"key": space.key, "dimension": space.dimension, "model": space.model, **store.collections}
+    # Always in the collection that is known by its name, wherever the other documents are.
+    await QdrantStore(engine, "").put_document(*_SPACE, body)
+
+
+async def drop_inactive(engine: Engine) -> None:
+    """Deletes what a reindexing or a restore has replaced, or left behind when it was cut short."""
+    places = await stored_places(engine)
+    kept = {STATE_COLLECTION, places.examples, places.state} if places else {STATE_COLLECTION}
+    for name in await engine.collections():
+        if name.startswith((_EXAMPLES_PREFIX, _STATE_PREFIX)) and name not in kept:
+            await engine.drop_collection(name)
+    if places is not None and places.state != STATE_COLLECTION:
+        while True:
+            found, following = await engine.scroll(STATE_COLLECTION, {}, _PAGE, None)
+            kinds = {point.payload["kind"] for point in found} - {_SPACE[0]}
+            for kind in kinds:
+                await engine.delete(STATE_COLLECTION, {"kind": kind})
+            if following is None or not kinds:
+                return
+
+
+def new_state_name(mark: str) -> str:
+    """The name of a collection of documents beside the active one."""
+    return f"{_STATE_PREFIX}{mark}"
+
+
+def is_known(name: str) -> bool:
+    """Whether a collection is one of those that are made here."""
+    return name == STATE_COLLECTION or name.startswith((_STATE_PREFIX, _EXAMPLES_PREFIX))
+
+
+def is_space_document(point: Found) -> bool:
+    """Whether a point is the document that names the active collections."""
+    return point.id == document_id(*_SPACE)
+
+
+def vector_names(collection: str, space: VectorSpace) -> tuple[str, ...]:
+    """Names of the vectors that points of `examples` or of `state` may have."""
+    schema = _examples_schema(space) if collection == "examples" else _STATE_SCHEMA
+    return (*schema.dense, *schema.sparse)
+
+
+def _examples_schema(space: VectorSpace) -> Schema:
+    return Schema(
+        dense=dict.fromkeys((View.MEANING.value, *(slot.value for slot in Slot)), space.dimension),
+        sparse=(View.SURFACE.value,),
+        tenant="tenant",
+        keywords=("task", "labels", "source", "example_id"),
+        integers=("window",),
+    )
+
+
+def _collection_of(space: VectorSpace) -> str:
+    return f"{_EXAMPLES_PREFIX}{space.key}"
