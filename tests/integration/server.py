@@ -60,11 +60,10 @@ class Server:
 
     def start(self) -> "Server":
         """Starts it, and returns when it serves."""
-        self.begin()
-        return self.wait_until_serving()
+        return self.launch().serving()
 
-    def begin(self) -> None:
-        """Starts it, and does not wait for it."""
+    def launch(self) -> "Server":
+        """Starts the process, and returns at once."""
         command: list[str | Path] = [
             *self.program,
             "serve",
@@ -80,9 +79,10 @@ class Server:
                 stderr=log,
                 env={**os.environ, "HF_HUB_OFFLINE": "1", **self.environment},
             )
+        return self
 
-    def wait_until_serving(self) -> "Server":
-        """Returns when it serves."""
+    def serving(self) -> "Server":
+        """Returns when the process that was started serves."""
         assert self.process is not None
         deadline = time.monotonic() + START_SECONDS
         with self.channel() as channel:

@@ -291,14 +291,14 @@ def test_down_at_the_start(tmp_path: Path, data_folder: Path) -> None:
     network.refuse()
     server = service(tmp_path, network)
     try:
-        server.begin()
+        server.launch()
         with server.channel() as channel:
             site = Site(store, network, server, channel)
             grpc.channel_ready_future(channel).result(PATIENCE_SECONDS)
             site.becomes()
             site.refused(site.classify)
             network.restore()
-            server.wait_until_serving()
+            server.serving()
             site.becomes(*ALL)
         assert "waiting_for_store" in server.log.read_text()
     finally:
@@ -314,7 +314,7 @@ def test_stopped_while_it_waits(tmp_path: Path, data_folder: Path) -> None:
     network.refuse()
     server = service(tmp_path, network)
     try:
-        server.begin()
+        server.launch()
         with server.channel() as channel:
             grpc.channel_ready_future(channel).result(PATIENCE_SECONDS)
         assert server.stop() == 0
