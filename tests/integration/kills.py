@@ -31,7 +31,7 @@ _LEARNED_FROM = 10
 _LABELS = 10
 _FITTED_SHARE = 0.05
 _LONGEST_WORK_SECONDS = {"fit": 3.0, "mixed": 3.0, "seeding": 4.0, "start": 1.2}
-_LONGEST_SWITCH_SECONDS = 0.1
+_LONGEST_SWITCH_SECONDS = 0.03
 _OTHER_WORK_SECONDS = 0.8
 
 _SWITCHES_FROM = 0.9  # of a fit's progress
@@ -128,9 +128,7 @@ class Victim:
             for task in _TASKS:
                 client.create_task(Task(task, tuple(map(Label, self._labels))))
             drafts = [Draft("fitted", text, (label,)) for label, texts in self._seeds.items() for text in texts]
-            client.add_examples(drafts)
-            for draft in drafts:
-                self._ledger.answered((draft.task, draft.text), draft.labels, "batch")
+            self._add(client, drafts)
             self._fit(client)
             assert client.get_fit("fitted").in_metric, "no metric is learned that a kill could tear"
 
@@ -275,7 +273,9 @@ class Victim:
         known = self._present("plain")
         some = self._chance.sample(known, min(len(known), 5))  # and some that change their label
         drafts += [Draft("plain", text, (self._chance.choice(self._labels),)) for text in some]
-        drafts = list({(draft.task, draft.text): draft for draft in drafts}.values())
+        self._add(client, drafts)
+
+    def _add(self, client: Client, drafts: Sequence[Draft]) -> None:
         for draft in drafts:
             self._ledger.asked((draft.task, draft.text), draft.labels)
         client.add_examples(drafts)
@@ -298,6 +298,8 @@ class Victim:
             self._batch(client)
 
     def _fit(self, client: Client) -> None:
+        # Of other examples each time: two metrics that are alike can be taken for one another unseen.
+        self._add(client, [self._draft("fitted") for _ in range(5)])
         job = client.start_fit("fitted")
         while job.state is JobState.RUNNING:
             time.sleep(0.002)
