@@ -162,9 +162,9 @@ class Victim:
             "import": (self._import,),
             "batch": (self._batch,),
             "delete": (self._delete,),
-            "fit": (self._fit,),
+            "fit": (self._fit_anew,),
             "tasks": (self._change_tasks,),
-            "mixed": (self._import, self._batch, self._delete, self._fit, self._change_tasks),
+            "mixed": (self._import, self._batch, self._delete, self._fit_anew, self._change_tasks),
         }
         self._switching.clear()
         threads = [threading.Thread(target=self._until_killed, args=(one,)) for one in work[kind]]
@@ -297,9 +297,12 @@ class Victim:
         if not known:
             self._batch(client)
 
-    def _fit(self, client: Client) -> None:
+    def _fit_anew(self, client: Client) -> None:
         # Of other examples each time: two metrics that are alike can be taken for one another unseen.
         self._add(client, [self._draft("fitted") for _ in range(5)])
+        self._fit(client)
+
+    def _fit(self, client: Client) -> None:
         job = client.start_fit("fitted")
         while job.state is JobState.RUNNING:
             time.sleep(0.002)
