@@ -124,7 +124,7 @@ def logged_endings() -> Iterator[None]:
         try:
             yield
         except StoreUnavailable as error:
-            structlog.get_logger(__name__).error("store_unavailable", cause=repr(error.__cause__))
+            structlog.get_logger(__name__).error("store_unavailable", cause=repr(error.__cause__ or error))
             raise
 
 
