@@ -31,7 +31,7 @@ def main() -> None:
     while len(kills) < arguments.kills:
         with tempfile.TemporaryDirectory() as folder:
             victim = Victim(Path(folder), arguments.seed + len(kills))
-            victim.launch()
+            victim.begin()
             try:
                 for _ in range(min(_KILLS_A_FOLDER, arguments.kills - len(kills))):
                     kill = victim.kill(KINDS[len(kills) % len(KINDS)])

@@ -19,7 +19,7 @@ from tests.integration.stored import whats_wrong
 def victim(data_folder: Path) -> Iterator[Victim]:
     """A server to be killed, with two tasks, one of them fitted in a metric."""
     victim = Victim(data_folder, seed=5)
-    victim.launch()
+    victim.begin()
     yield victim
     victim.end()
 
