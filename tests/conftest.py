@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from nearvote.audit.log import AuditLog
 from nearvote.classify import Classifier
 from nearvote.curate import Curator
 from nearvote.embedding.batcher import Batcher
 from nearvote.embedding.embedder import Embedder
 from nearvote.embedding.encoder import Encoder, EncoderSpec, Matrix, Tokens
 from nearvote.embedding.hashing_encoder import HashingEncoder
+from nearvote.examples.audit_store import open_audit_store
 from nearvote.examples.edge_engine import EdgeEngine
 from nearvote.examples.engine import Engine
 from nearvote.examples.example import Draft
@@ -83,6 +85,7 @@ class Desk:
     tasks: TaskRegistry
     curator: Curator
     classifier: Classifier
+    audit: AuditLog
 
     async def add(self, text: str, *labels: str, task: str = "spam") -> str:
         """Adds an example and returns its id."""
@@ -143,8 +146,9 @@ async def open_desk(data_folder: Path, clock: FakeClock) -> AsyncIterator[OpenDe
             batcher = Batcher(encoder)
             stack.push_async_callback(batcher.close)
             embedder = Embedder(encoder, batcher)
-            store = await open_store(engine, space_of(encoder))
-            registry = TaskRegistry(store, limits, now_us=clock.now_us, monotonic=clock.monotonic)
+            store = await open_store(engine, space_of(encoder), clock.now_us)
+            audit = AuditLog(await open_audit_store(engine), now_us=clock.now_us)
+            registry = TaskRegistry(store, limits, audit=audit, now_us=clock.now_us, monotonic=clock.monotonic)
             for task in tasks:
                 await registry.create("acme", task)
             return Desk(
@@ -155,8 +159,9 @@ async def open_desk(data_folder: Path, clock: FakeClock) -> AsyncIterator[OpenDe
                 engine=engine,
                 store=store,
                 tasks=registry,
-                curator=Curator(embedder, store, registry, limits, clock.now_us),
+                curator=Curator(embedder, store, registry, limits, clock.now_us, audit=audit),
                 classifier=Classifier(embedder, store, registry, limits),
+                audit=audit,
             )
 
         yield open_

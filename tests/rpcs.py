@@ -35,8 +35,12 @@ class Rpc:
         """A request without anything in it."""
         return message_factory.GetMessageClass(self.descriptor.input_type)()
 
-    def call(self, channel: grpc.Channel, request: Message | None = None, key: str = "") -> list[Message]:
+    def call(
+        self, channel: grpc.Channel, request: Message | None = None, key: str = "", request_id: str = ""
+    ) -> list[Message]:
         """Calls it with one request, and returns all responses."""
+        metadata = [("authorization", f"Bearer {key}")] if key else []
+        metadata += [("x-request-id", request_id)] if request_id else []
         sending = "stream" if self.descriptor.client_streaming else "unary"
         receiving = "stream" if self.descriptor.server_streaming else "unary"
         reply = message_factory.GetMessageClass(self.descriptor.output_type)
@@ -48,7 +52,7 @@ class Rpc:
         answer = method(
             iter([request]) if sending == "stream" else request,
             timeout=30,
-            metadata=[("authorization", f"Bearer {key}")] if key else None,
+            metadata=metadata,
         )
         return list(answer) if receiving == "stream" else [answer]
 

@@ -47,6 +47,7 @@ class Classification:
         encoder_revision: SHA-256 of the encoder's weights.
         timings: Where the time went.
         encoder_key: Equal for encoders whose vectors may be compared.
+        request_id: What this answer is known by; empty for nothing.
     """
 
     predictions: tuple[Prediction, ...]
@@ -54,6 +55,7 @@ class Classification:
     encoder_revision: str
     timings: StageTimings
     encoder_key: str = ""
+    request_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +66,24 @@ class Options:
         with_texts: Return the neighbours' texts.
         neighbor_limit: Return so many neighbours at most, 0 to `max_k`; all voters when None.
         k: Neighbours that vote, 1 to `max_k`; the policy's when None.
+        request_ids: What the answers are to be known by, one for each text; empty for nothing.
     """
 
     with_texts: bool = False
     neighbor_limit: int | None = None
     k: int | None = None
+    request_ids: tuple[str, ...] = ()
+
+
+def check_options(options: Options, limits: Limits) -> None:
+    """Checks what a call asks for.
+
+    Raises:
+        KOutOfRange: A number of neighbours is out of range.
+    """
+    check_k(options.k, limits, field="options.k")
+    if options.neighbor_limit is not None and not 0 <= options.neighbor_limit <= limits.max_k:
+        raise KOutOfRange(f"neighbor_limit is 0 to {limits.max_k}", field="options.neighbor_limit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,8 +195,10 @@ class Classifier:
         )
         spec = self._embedder.spec
         return [
-            Classification(by_task, len(windows), spec.revision, timings, spec.key)
-            for by_task, windows in zip(predictions, embedded.windows, strict=True)
+            Classification(by_task, len(windows), spec.revision, timings, spec.key, id_)
+            for by_task, windows, id_ in zip(
+                predictions, embedded.windows, options.request_ids or [""] * len(texts), strict=True
+            )
         ]
 
     def _check(self, texts: Sequence[str], tasks: Sequence[str], options: Options) -> None:
@@ -191,9 +208,7 @@ class Classifier:
             check_text(text, limits, field=f"texts[{i}]")
         if len(set(tasks)) != len(tasks):
             raise InvalidField("a task is asked twice; name each once", field="tasks")
-        check_k(options.k, limits, field="options.k")
-        if options.neighbor_limit is not None and not 0 <= options.neighbor_limit <= limits.max_k:
-            raise KOutOfRange(f"neighbor_limit is 0 to {limits.max_k}", field="options.neighbor_limit")
+        check_options(options, limits)
 
     async def _asked(self, tenant: str, names: Sequence[str]) -> list[Task]:
         if not names:

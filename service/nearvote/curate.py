@@ -1,14 +1,13 @@
 """Keeping the examples: adding, finding and deleting them."""
 
-import asyncio
 import time
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
-from nearvote.deadline import no_deadline
+from nearvote.access.caller import Caller
+from nearvote.audit.log import SERVICE, Recorder, Unrecorded
 from nearvote.embedding.cache import Views
 from nearvote.embedding.embedder import Embedder
 from nearvote.errors import (
@@ -19,10 +18,12 @@ from nearvote.errors import (
     LimitReached,
     NearvoteError,
 )
-from nearvote.examples.example import Draft, Example, ImportedChunk, Saved, SearchedExample, example_id
+from nearvote.examples.audited import deleted, written
+from nearvote.examples.example import Draft, Example, ImportedChunk, Saved, SearchedExample
 from nearvote.examples.store import EmbeddedExample, ExampleStore, Page, SearchQuery
 from nearvote.limits import Limits, check_batch, check_k, check_text
 from nearvote.tasks.registry import TaskRegistry
+from nearvote.tasks.writes import Writes
 
 MAX_PAGE = 1_000
 _DEFAULT_PAGE = 100
@@ -50,6 +51,8 @@ class Curator:
         tasks: Knows the tasks, and is told of changes.
         limits: What a call may ask; an attribute, for those who prepare calls.
         now_us: The time, in microseconds since 1970-01-01 UTC.
+        audit: Records changes.
+        forget: Lets go of what is remembered of texts of a tenant that are deleted.
     """
 
     def __init__(
@@ -59,24 +62,32 @@ class Curator:
         tasks: TaskRegistry,
         limits: Limits,
         now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+        *,
+        audit: Recorder | None = None,
+        forget: Callable[[Sequence[str], str], None] = lambda _texts, _tenant: None,
     ) -> None:
         self._embedder = embedder
         self._store = store
         self._tasks = tasks
         self.limits = limits
         self._now_us = now_us
-        self._writes: set[asyncio.Task[bool]] = set()
+        self._audit = audit or Unrecorded()
+        self._forget = forget
+        self._writes = Writes()
         self._at_most: dict[tuple[str, str], int] = {}  # examples, by tenant and task; there may be fewer
 
-    async def create(self, tenant: str, drafts: Sequence[Draft], *, field: str = "examples") -> list[Saved]:
+    async def create(
+        self, tenant: str, drafts: Sequence[Draft], *, field: str = "examples", by: Caller = SERVICE
+    ) -> list[Saved]:
         """Adds examples, or replaces labels, weight and source of those whose text is known. All or none.
 
-        A text that is known is not embedded again.
+        Subject and end are replaced where they are given. A text that is known is not embedded again.
 
         Args:
             tenant: Whose they are.
             drafts: 1 to `max_batch_texts` examples. Of a text given twice the last one counts.
             field: What errors call the list.
+            by: Who adds them.
 
         Returns:
             The examples as they are stored, in the order given.
@@ -92,19 +103,22 @@ class Curator:
                 await self._check(tenant, draft)
             except NearvoteError as error:
                 raise error.at(f"{field}[{i}]") from None
-        saved, unreadable = await self._save(tenant, drafts)
+        saved, unreadable = await self._save(tenant, drafts, by)
         if unreadable:
             first = min(unreadable)
             raise unreadable[first].at(f"{field}[{first}]")
         return saved
 
-    async def import_chunk(self, tenant: str, drafts: Sequence[Draft], *, validate_only: bool) -> ImportedChunk:
+    async def import_chunk(
+        self, tenant: str, drafts: Sequence[Draft], *, validate_only: bool, by: Caller = SERVICE
+    ) -> ImportedChunk:
         """Adds the valid examples of a chunk, and says what is wrong with the others.
 
         Args:
             tenant: Whose they are.
             drafts: 1 to `max_batch_texts` examples.
             validate_only: Check only.
+            by: Who adds them.
 
         Returns:
             What was saved (what would be, all of it as not new, when only checked) and what was refused.
@@ -113,7 +127,7 @@ class Curator:
             TooManyTexts: The chunk is empty or too large.
             StoreUnavailable: The store did not answer.
         """
-        return await self.finish_import(await self.begin_import(tenant, drafts, validate_only=validate_only))
+        return await self.finish_import(await self.begin_import(tenant, drafts, validate_only=validate_only), by=by)
 
     async def begin_import(self, tenant: str, drafts: Sequence[Draft], *, validate_only: bool) -> "BegunImport":
         """Does that part of `import_chunk` that may be done while the chunk before is written.
@@ -135,22 +149,20 @@ class Curator:
             begun.rejected |= {begun.valid[i]: _nothing_to_read() for i in unreadable}
         else:
             known = await self._known(tenant, valid)
-            new = {
-                example.id: example.text for draft in valid if (example := self._example(tenant, draft)).id not in known
-            }
+            new = {example.id: example.text for draft in valid if (example := draft.stored_for(tenant)).id not in known}
             begun.views = await self._views(new)
         return begun
 
-    async def finish_import(self, begun: "BegunImport") -> ImportedChunk:
+    async def finish_import(self, begun: "BegunImport", *, by: Caller = SERVICE) -> ImportedChunk:
         """Saves what was begun."""
         drafts, rejected = begun.drafts, begun.rejected
         if begun.validate_only:
-            checked = [self._example(begun.tenant, drafts[i]) for i in begun.valid if i not in rejected]
+            checked = [drafts[i].stored_for(begun.tenant) for i in begun.valid if i not in rejected]
             return ImportedChunk([Saved(example, created=False) for example in checked], rejected)
         if not begun.valid:
             return ImportedChunk([], rejected)
         saved, unreadable = await self._save(
-            begun.tenant, [drafts[i] for i in begun.valid], skip_unreadable=True, views=begun.views
+            begun.tenant, [drafts[i] for i in begun.valid], by, skip_unreadable=True, views=begun.views
         )
         rejected |= {begun.valid[i]: error for i, error in unreadable.items()}
         return ImportedChunk(saved, rejected)
@@ -247,34 +259,38 @@ class Curator:
             if neighbor.example_id in examples
         ]
 
-    async def delete(self, tenant: str, task: str, id_: str) -> None:
+    async def delete(self, tenant: str, task: str, id_: str, *, by: Caller = SERVICE) -> None:
         """Deletes an example.
 
         Raises:
             TaskNotFound, ExampleNotFound: There is none.
         """
         await self._tasks.get(tenant, task)
-        if not await self._shielded(self._delete(tenant, task, _checked_id(id_))):
+        if not await self._writes.shielded(self._delete(tenant, task, _checked_id(id_), by)):
             raise _not_found()
 
-    async def _delete(self, tenant: str, task: str, id_: str) -> bool:
+    async def _delete(self, tenant: str, task: str, id_: str, by: Caller) -> bool:
         async with self._tasks.changing(tenant):
-            deleted = await self._store.delete(tenant, task, id_)
-            if deleted:
+            example = (await self._store.get(tenant, task, [id_])).get(id_)
+            if example is None:
+                return False
+            async with self._audit.recording(tenant, by, deleted([example])):
+                await self._store.delete(tenant, task, id_)
+                self._forget([example.text], tenant)
                 await self._tasks.examples_changed(tenant, task)
-            return deleted
+            return True
 
     async def _check(self, tenant: str, draft: Draft) -> None:
         task = await self._tasks.get(tenant, draft.task)
         check_text(draft.text, self.limits, field="text")
-        draft.check()
+        draft.check(self._now_us())
         task.check_labels(draft.labels)
 
     async def _known(self, tenant: str, drafts: Sequence[Draft]) -> dict[str, Example]:
         """The stored examples of the drafts' tasks and texts, by id."""
         known: dict[str, Example] = {}
         for task in {draft.task for draft in drafts}:
-            ids = [self._example(tenant, draft).id for draft in drafts if draft.task == task]
+            ids = [draft.stored_for(tenant).id for draft in drafts if draft.task == task]
             known |= await self._store.get(tenant, task, list(dict.fromkeys(ids)))
         return known
 
@@ -287,6 +303,7 @@ class Curator:
         self,
         tenant: str,
         drafts: Sequence[Draft],
+        by: Caller,
         *,
         skip_unreadable: bool = False,
         views: Mapping[str, Views] | None = None,
@@ -295,7 +312,7 @@ class Curator:
 
         What is not among the views, by example id, is embedded.
         """
-        given = [self._example(tenant, draft) for draft in drafts]
+        given = [draft.stored_for(tenant) for draft in drafts]
         wanted = {example.id: example for example in given}  # the last one of a text counts
         known = await self._known(tenant, drafts)
         new = {id_: example for id_, example in wanted.items() if id_ not in known}
@@ -312,7 +329,7 @@ class Curator:
         now = self._now_us()
         for id_, example in wanted.items():
             before = known.get(id_)
-            wanted[id_] = replace(example, created_us=before.created_us if before else now, updated_us=now)
+            wanted[id_] = example.after(before, now)
             if before and replace(wanted[id_], updated_us=before.updated_us) == before:
                 wanted[id_] = before  # nothing changes
         fresh = [
@@ -321,8 +338,8 @@ class Curator:
             if len(views[id_].windows)
         ]
         relabelled = [example for id_, example in wanted.items() if id_ in known and example != known[id_]]
-        if not await self._shielded(self._write(tenant, drafts, known, fresh, relabelled)):
-            return await self._save(tenant, drafts, skip_unreadable=skip_unreadable, views=views)
+        if not await self._writes.shielded(self._write(tenant, drafts, known, fresh, relabelled, by)):
+            return await self._save(tenant, drafts, by, skip_unreadable=skip_unreadable, views=views)
         saved = [
             Saved(wanted[example.id], created=example.id not in known)
             for i, example in enumerate(given)
@@ -337,23 +354,23 @@ class Curator:
         known: Mapping[str, Example],
         fresh: Sequence[EmbeddedExample],
         relabelled: Sequence[Example],
+        by: Caller,
     ) -> bool:
-        """Writes, unless an example that was known is no longer there. Returns whether it wrote."""
+        """Writes, unless what is known of the drafts is no longer so. Returns whether it wrote."""
         changed = {embedded.example.task for embedded in fresh} | {example.task for example in relabelled}
         async with self._tasks.changing(tenant):
             for draft in drafts:  # again: a task may have changed while its examples were embedded
                 (await self._tasks.get(tenant, draft.task)).check_labels(draft.labels)
-            for task in {example.task for example in known.values()}:
-                ids = [id_ for id_, example in known.items() if example.task == task]
-                if len(await self._store.get(tenant, task, ids)) < len(ids):
-                    return False
+            if await self._known(tenant, drafts) != known:
+                return False
             await self._check_room(tenant, fresh)
-            try:
-                await self._store.put([await self._projected(tenant, embedded) for embedded in fresh])
-                await self._store.annotate(relabelled)
-            finally:
-                for task in changed:
-                    await self._tasks.examples_changed(tenant, task)
+            async with self._audit.recording(tenant, by, written(known, (one.example for one in fresh), relabelled)):
+                try:
+                    await self._store.put([await self._projected(tenant, embedded) for embedded in fresh])
+                    await self._store.annotate(relabelled)
+                finally:
+                    for task in changed:
+                        await self._tasks.examples_changed(tenant, task)
         return True
 
     async def _check_room(self, tenant: str, fresh: Sequence[EmbeddedExample]) -> None:
@@ -378,30 +395,9 @@ class Curator:
             return embedded
         return replace(embedded, projected={task.slot: fit.metric.project(embedded.vectors)})
 
-    async def _shielded(self, write: Coroutine[Any, Any, bool]) -> bool:
-        """Runs a write to its end, also when the caller hangs up in the middle of it."""
-        with no_deadline():
-            running = asyncio.create_task(write)
-        self._writes.add(running)
-        running.add_done_callback(self._writes.discard)
-        return await asyncio.shield(running)
-
     async def settle(self) -> None:
         """Returns when every write under way has ended."""
-        await asyncio.gather(*self._writes, return_exceptions=True)
-
-    def _example(self, tenant: str, draft: Draft) -> Example:
-        return Example(
-            id=example_id(tenant, draft.task, draft.text),
-            tenant=tenant,
-            task=draft.task,
-            text=draft.text,
-            labels=tuple(sorted(draft.labels)),
-            weight=draft.weight,
-            source=draft.source,
-            created_us=0,
-            updated_us=0,
-        )
+        await self._writes.settle()
 
 
 def _nothing_to_read() -> InvalidExample:

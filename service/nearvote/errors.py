@@ -14,7 +14,8 @@ NearvoteError
 │   ├── TaskNotFound
 │   ├── ExampleNotFound
 │   ├── FitNotFound
-│   └── JobNotFound
+│   ├── JobNotFound
+│   └── ExplanationNotFound
 ├── TaskExists
 ├── StateConflict               right in itself, but not in this state
 │   ├── TaskNotEmpty
@@ -155,6 +156,12 @@ class JobNotFound(NotFound):
     """There is no job of this id."""
 
     reason = "JOB_NOT_FOUND"
+
+
+class ExplanationNotFound(NotFound):
+    """Nothing is known of an answer, or nothing any more."""
+
+    reason = "EXPLANATION_NOT_FOUND"
 
 
 class TaskExists(NearvoteError):

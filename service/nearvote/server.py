@@ -18,6 +18,7 @@ from nearvote.observe.health import HealthMonitor
 from nearvote.observe.logs import log_unhandled
 from nearvote.observe.metrics import Metrics
 from nearvote.rpc.admission import AdmissionInterceptor
+from nearvote.rpc.audit import AuditServicer
 from nearvote.rpc.authorization import AuthorizationInterceptor
 from nearvote.rpc.classification import ClassificationServicer
 from nearvote.rpc.examples import ExampleServicer
@@ -27,6 +28,8 @@ from nearvote.rpc.learning import LearningServicer
 from nearvote.rpc.tasks import TaskServicer
 from nearvote.settings import Settings
 from nearvote.v1 import (
+    audit_service_pb2,
+    audit_service_pb2_grpc,
     classification_service_pb2,
     classification_service_pb2_grpc,
     example_service_pb2,
@@ -57,11 +60,12 @@ SERVICES = tuple(
         example_service_pb2,
         task_service_pb2,
         learning_service_pb2,
+        audit_service_pb2,
         info_service_pb2,
     )
     for service in module.DESCRIPTOR.services_by_name.values()
 )
-_CLASSIFICATION, _EXAMPLE, _TASK, _LEARNING, _INFO = (service.full_name for service in SERVICES)
+_CLASSIFICATION, _EXAMPLE, _TASK, _LEARNING, _AUDIT, _INFO = (service.full_name for service in SERVICES)
 _HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 
 # What each service stands on; "" is the whole process.
@@ -70,6 +74,7 @@ _NEEDS = {
     _EXAMPLE: ("encoder", "store", "writes"),
     _TASK: ("store", "writes"),
     _LEARNING: ("encoder", "store", "writes"),
+    _AUDIT: ("store",),
     _INFO: ("store",),
     "": ("encoder", "store"),
 }
@@ -125,7 +130,11 @@ async def _serving(settings: Settings, parts: Parts) -> AsyncIterator[Callable[[
     await health.check()  # the encoder's first computation, which is the slowest, is done before anybody calls
     metrics_stop = _serve_metrics(settings, parts)
     await server.start()
-    background = [asyncio.create_task(health.run()), asyncio.create_task(_count_examples(parts))]
+    background = [
+        asyncio.create_task(health.run()),
+        asyncio.create_task(_count_examples(parts)),
+        asyncio.create_task(_sweep(parts, settings.sweep_seconds)),
+    ]
     try:
         yield lambda: _drain(server, health, admission, settings)
     finally:
@@ -181,16 +190,17 @@ def _server(
     classification_service_pb2_grpc.add_ClassificationServiceServicer_to_server(
         ClassificationServicer(parts.classifier, settings.limits), server
     )
-    example_service_pb2_grpc.add_ExampleServiceServicer_to_server(ExampleServicer(parts.curator), server)
+    example_service_pb2_grpc.add_ExampleServiceServicer_to_server(ExampleServicer(parts.curator, parts.eraser), server)
     task_service_pb2_grpc.add_TaskServiceServicer_to_server(TaskServicer(parts.tasks), server)
     learning_service_pb2_grpc.add_LearningServiceServicer_to_server(LearningServicer(parts.learner), server)
+    audit_service_pb2_grpc.add_AuditServiceServicer_to_server(AuditServicer(parts.audit, parts.classifier), server)
     info_service_pb2_grpc.add_InfoServiceServicer_to_server(
         InfoServicer(parts.encoder.spec, settings.limits, parts.store.kind, parts.tasks), server
     )
     health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
     if settings.reflection:
         reflection.enable_server_reflection(
-            (_CLASSIFICATION, _EXAMPLE, _TASK, _LEARNING, _INFO, _HEALTH, reflection.SERVICE_NAME), server
+            (_CLASSIFICATION, _EXAMPLE, _TASK, _LEARNING, _AUDIT, _INFO, _HEALTH, reflection.SERVICE_NAME), server
         )
     return server
 
@@ -260,6 +270,20 @@ async def _count_examples(parts: Parts) -> None:
         except Exception as error:  # noqa: BLE001 - a metric that can't be read is no reason to stop
             _log.warning("examples_not_counted", error=repr(error))
         await asyncio.sleep(_EXAMPLE_COUNT_SECONDS)
+
+
+async def _sweep(parts: Parts, seconds: float) -> None:
+    """Deletes what has ended. Nobody sees it before either; this is what gets rid of it."""
+    while True:
+        try:
+            count = await parts.eraser.sweep()
+            if count:
+                _log.info("examples_ended", count=count)
+            await parts.audit.prune()
+            await parts.classifier.prune()
+        except Exception as error:  # noqa: BLE001 - the next sweep tries again
+            _log.warning("not_swept", error=repr(error))
+        await asyncio.sleep(seconds)
 
 
 async def _stop_signal() -> None:

@@ -122,6 +122,16 @@ class Settings(BaseSettings):
     drain_delay_seconds: float = Field(
         5.0, ge=0, description="How long after SIGTERM calls are still let in, at most; none once nobody calls."
     )
+    sweep_seconds: float = Field(
+        60.0, gt=0, description="How often examples that have ended, and what was kept long enough, are deleted."
+    )
+    audit_days: int = Field(0, ge=0, description="How long the record of changes is kept, in days; 0 for ever.")
+    explain_hours: float = Field(
+        0.0,
+        ge=0,
+        le=87_600,
+        description="How long it is kept what answers were made of, in hours, without texts; 0 to keep nothing.",
+    )
     drain_timeout_seconds: float = Field(
         10.0, ge=0, description="How long calls may go on after SIGTERM before they are cut off."
     )

@@ -14,6 +14,7 @@ from nearvote.access.exposure import check_exposure
 from nearvote.access.gate import Gate
 from nearvote.access.key_file import read_keys
 from nearvote.access.watched import Watched
+from nearvote.audit.log import AuditLog
 from nearvote.backup import Contents, back_up, restore, verify, write_backup
 from nearvote.classify import Classifier, Classifies
 from nearvote.curate import Curator
@@ -24,11 +25,15 @@ from nearvote.embedding.encoder import Encoder, EncoderSpec
 from nearvote.embedding.load import load_encoder
 from nearvote.embedding.onnx_encoder import usable_cores
 from nearvote.embedding.onnx_quantize import Jury, Labelled
+from nearvote.erase import Eraser
 from nearvote.errors import CannotBackUp
+from nearvote.examples.audit_store import open_audit_store
 from nearvote.examples.edge_engine import EdgeEngine
-from nearvote.examples.qdrant_store import QdrantStore
+from nearvote.examples.explanation_store import open_explanation_store
+from nearvote.examples.qdrant_store import QdrantStore, system_us
 from nearvote.examples.spaces import open_store, stored_examples
 from nearvote.examples.store import VectorSpace
+from nearvote.explain import Explainer
 from nearvote.learn.jobs import Jobs
 from nearvote.learn.learner import Learner
 from nearvote.learn.others import labels_by_others
@@ -75,8 +80,10 @@ class Parts:
     engine: ObservedEngine
     store: QdrantStore
     tasks: TaskRegistry
-    classifier: ObservedClassifier
+    classifier: Explainer
     curator: Curator
+    eraser: Eraser
+    audit: AuditLog
     learner: Learner
     metrics: Metrics
     access: Access
@@ -135,28 +142,38 @@ async def parts_of(
         stack.push_async_callback(batcher.close)
         metrics.watch_queue(lambda: batcher.depth, lambda: batcher.queued_tokens)
         store = await open_store(engine, _space(observed.spec, settings))
+        audit = AuditLog(await open_audit_store(engine), settings.audit_days)
         embedder = Embedder(observed, batcher, html=settings.html)
         cache = ViewCache(settings.embedding_cache_mib * _MIB, metrics.looked_up)
         metrics.watch_cache(lambda: cache.used_bytes)
         # Messages repeat. Examples come once, and would drive out of the cache what repeats.
         remembering = Embedder(observed, batcher, html=settings.html, cache=cache)
-        tasks = TaskRegistry(store, settings.limits)
-        curator = Curator(embedder, store, tasks, settings.limits)
+        tasks = TaskRegistry(store, settings.limits, audit=audit)
+        curator = Curator(embedder, store, tasks, settings.limits, audit=audit, forget=remembering.forget)
         stack.push_async_callback(curator.settle)
         if settings.seeds:
             folder = settings.seeds_dir or shipped_seeds()
             await load_seeds(folder, DEFAULT_TENANT, store, tasks, curator, seed_progress)
-        classifier: Classifies = Classifier(remembering, store, tasks, settings.limits)
+        labelling: Classifies = Classifier(remembering, store, tasks, settings.limits)
         if settings.on_store_failure == "abstain":
-            classifier = AbstainingClassifier(
-                classifier, tasks, bare.spec, lambda error: log_cause(error, "classification")
+            labelling = AbstainingClassifier(
+                labelling, tasks, bare.spec, lambda error: log_cause(error, "classification")
             )
+        classifier = Explainer(
+            ObservedClassifier(labelling, metrics),
+            await open_explanation_store(engine, create=settings.explain_hours > 0),
+            settings.explain_hours,
+            settings.limits,
+            metrics.explanations_dropped,
+        )
+        stack.push_async_callback(classifier.settle)
         jobs = Jobs()
         learner = Learner(embedder, store, tasks, settings.limits, jobs)
         stack.push_async_callback(learner.close)
         stack.push_async_callback(jobs.close)  # first: what learns is told to stop
-        observed_classifier = ObservedClassifier(classifier, metrics)
-        yield Parts(bare, batcher, engine, store, tasks, observed_classifier, curator, learner, metrics, access)
+        eraser = Eraser(store, tasks, audit, jobs.stop_task, remembering.forget, system_us)
+        stack.push_async_callback(eraser.settle)
+        yield Parts(bare, batcher, engine, store, tasks, classifier, curator, eraser, audit, learner, metrics, access)
 
 
 async def reindex_with(settings: Settings, progress: Progress) -> Reindexed:

@@ -149,9 +149,9 @@ class Server:
 
 
 @contextmanager
-def with_spam(folder: Path) -> Iterator[Server]:
+def with_spam(folder: Path, **environment: str) -> Iterator[Server]:
     """A server with the encoder without a model, a task `spam`, and one example."""
-    server = Server(folder, "--model", "hashing", "--no-seeds").start()
+    server = Server(folder, "--model", "hashing", "--no-seeds", **environment).start()
     try:
         server.cli("tasks", "create", "spam", "-l", "spam", "-l", "ham", "--benign", "ham")
         server.cli("examples", "add", "-t", "spam", "-l", "spam", "win a prize")

@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 
 from nearvote.client import Draft, Label, ServiceError, Task
 from nearvote.learn.jobs import JobState
+from nearvote.v1 import audit_service_pb2 as audit
 from nearvote.v1 import classification_service_pb2 as classification
 from nearvote.v1 import example_pb2, task_pb2
 from nearvote.v1 import example_service_pb2 as examples
@@ -22,6 +23,7 @@ from tests.integration.test_access import new_key
 from tests.rpcs import OURS, Rpc
 
 TASK = "spam"
+ANSWER = "an-answer-of-the-owners"
 PRIVATE = "private"  # a task that only the owner has
 
 
@@ -63,7 +65,14 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     seeds.mkdir()
     (seeds / "tasks.json").write_text('[{"name": "seeded", "labels": [{"name": "yes"}, {"name": "no"}]}]')
     (seeds / "seeded.jsonl").write_text('{"text": "seeded canary", "label": "yes"}\n')
-    server = Server(folder / "data", "--model", "hashing", NEARVOTE_API_KEYS=str(file), NEARVOTE_SEEDS_DIR=str(seeds))
+    server = Server(
+        folder / "data",
+        "--model",
+        "hashing",
+        NEARVOTE_API_KEYS=str(file),
+        NEARVOTE_SEEDS_DIR=str(seeds),
+        NEARVOTE_EXPLAIN_HOURS="1",
+    )
     server.start()
     try:
         with server.client(api_key=stranger) as client:
@@ -82,6 +91,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             assert job.state is JobState.SUCCEEDED
         with server.channel() as channel:
             page = _rpc("ListExamples").call(channel, examples.ListExamplesRequest(task=TASK, page_size=1), owner)
+            answered = classification.ClassifyRequest(text=text, tasks=[TASK])
+            _rpc("Classify").call(channel, answered, owner, ANSWER)
             task_page = _rpc("ListTasks").call(channel, tasks.ListTasksRequest(page_size=1), owner)
         tokens = [getattr(one, "next_page_token") for (one,) in (page, task_page)]  # noqa: B009 - not of every message
         assert all(tokens)
@@ -140,6 +151,7 @@ ASKED: dict[str, Ask] = {
     ],
     "SearchExamples": lambda _: [examples.SearchExamplesRequest(task=TASK, text="spam prize money", limit=200)],
     "DeleteExample": lambda w: [examples.DeleteExampleRequest(task=TASK, id=w.example_id)],
+    "DeleteExamples": lambda _: [examples.DeleteExamplesRequest(source="canary-source")],
     "ImportExamples": lambda _: [
         examples.ImportExamplesRequest(items=[examples.ImportItem(line=1, example=_draft(name))])
         for name in (TASK, PRIVATE)
@@ -158,6 +170,8 @@ ASKED: dict[str, Ask] = {
     "RollBackFit": lambda _: [learning.RollBackFitRequest(task=TASK)],
     "GetFit": lambda _: [learning.GetFitRequest(task=TASK)],
     "CheckExamples": lambda _: [learning.CheckExamplesRequest(task=TASK)],
+    "ListAuditEvents": lambda _: [audit.ListAuditEventsRequest(page_size=1000)],
+    "ExplainPrediction": lambda _: [audit.ExplainPredictionRequest(request_id=ANSWER)],
     "GetInfo": lambda _: [info.GetInfoRequest()],
 }
 
@@ -165,6 +179,7 @@ ASKED: dict[str, Ask] = {
 NAMED: dict[str, Ask] = {
     "GetExample": ASKED["GetExample"],
     "DeleteExample": ASKED["DeleteExample"],
+    "ExplainPrediction": ASKED["ExplainPrediction"],
     "GetFitJob": ASKED["GetFitJob"],
     "CancelFitJob": ASKED["CancelFitJob"],
     "ListExamples": lambda w: [examples.ListExamplesRequest(task=TASK, page_size=1, page_token=w.page_token)],
@@ -174,7 +189,7 @@ NAMED: dict[str, Ask] = {
 # Those whose answers show the owner something of its own: else this would prove nothing.
 SHOWING = [
     "Classify", "BatchClassify", "StreamClassify", "GetExample", "ListExamples", "SearchExamples", "ExportExamples",
-    "GetTask", "ListTasks", "GetFitJob", "GetInfo",
+    "GetTask", "ListTasks", "GetFitJob", "ListAuditEvents", "ExplainPrediction", "GetInfo",
 ]  # fmt: skip
 
 

@@ -103,7 +103,19 @@ class _Points(points_service_pb2_grpc.PointsServicer):
         return pb.GetResponse(result=[_retrieved(record) for record in records])
 
     async def Scroll(self, request: Any, context: Any) -> Any:
-        only(request, "collection_name", "filter", "offset", "limit", "with_payload", "with_vectors", "timeout")
+        only(
+            request,
+            "collection_name",
+            "filter",
+            "offset",
+            "limit",
+            "with_payload",
+            "with_vectors",
+            "order_by",
+            "timeout",
+        )
+        if request.HasField("order_by"):
+            only(request.order_by, "key")
         records, following = self._shards[request.collection_name].scroll(
             edge.ScrollRequest(
                 offset=id_from_wire(request.offset) if request.HasField("offset") else None,
@@ -111,6 +123,7 @@ class _Points(points_service_pb2_grpc.PointsServicer):
                 filter=filter_from_wire(request.filter),
                 with_payload=payload_selector(request.with_payload),
                 with_vector=vectors_selector(request.with_vectors),
+                order_by=edge.OrderBy(request.order_by.key) if request.HasField("order_by") else None,
             )
         )
         offset = None if following is None else id_to_wire(following)

@@ -3,13 +3,14 @@
 import csv
 import io
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from nearvote.errors import InvalidExample, NearvoteError
-from nearvote.examples.example import Draft, Example
+from nearvote.examples.example import MAX_TIME_US, Draft, Example
 from nearvote.examples.files import ExampleFile, example_to_line
 
 # What UTF-8 can say, and so what a store can hold.
@@ -240,15 +241,46 @@ def test_export_has_everything() -> None:
     }
 
 
-@given(st.lists(st.builds(Draft, TEXTS.filter(bool), TEXTS, st.tuples(TEXTS), st.floats(1e-9, 100), TEXTS)))
+ENDS = st.none() | st.integers(0, MAX_TIME_US)
+
+
+@given(
+    st.lists(st.builds(Draft, TEXTS.filter(bool), TEXTS, st.tuples(TEXTS), st.floats(1e-9, 100), TEXTS, TEXTS, ENDS))
+)
 def test_round_trip(written: list[Draft]) -> None:
     """What is exported is read back as it was, one line for each example."""
-    lines = [
-        example_to_line(Example("id", "acme", d.task, d.text, d.labels, d.weight, d.source, 1, 2)) for d in written
-    ]
+    lines = [example_to_line(replace(d.stored_for("acme"), labels=d.labels)) for d in written]
     file = ExampleFile(io.BytesIO("".join(line + "\n" for line in lines).encode()))
     assert list(file) == list(enumerate(written, 1))
     assert file.ignored_fields == set()
+
+
+@pytest.mark.parametrize(
+    ("written", "expires_us"),
+    [
+        ("1970-01-01T00:00:01Z", 1_000_000),
+        ("1970-01-01T01:00:00+01:00", 0),
+        ("1970-01-02", 86_400_000_000),
+        ("1970-01-01 00:00:00.000001", 1),
+    ],
+)
+def test_ends(written: str, expires_us: int) -> None:
+    """An end is a time as in ISO 8601, of UTC where it names no zone, in JSON as in CSV."""
+    line = json.dumps({"text": "a", "label": "x", "expires": written, "subject": "p"}).encode()
+    expected = Draft("spam", "a", ("x",), subject="p", expires_us=expires_us)
+    assert list(ExampleFile([line], "spam")) == [(1, expected)]
+    as_csv = [b"text,label,expires,subject\n", f"a,x,{written},p\n".encode(), b"b,x,,\n"]
+    assert [draft for _, draft in ExampleFile(as_csv, "spam", is_csv=True)] == [expected, Draft("spam", "b", ("x",))]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("expires", "soon"), ("expires", 5), ("expires", []), ("expires", ""), ("subject", 5)]
+)
+def test_wrong_ends_and_subjects(field: str, value: object) -> None:
+    """An end that is no time, or a subject that is no text, is an invalid line."""
+    ((_, problem),) = ExampleFile([json.dumps({"text": "a", "label": "x", field: value}).encode()], "spam")
+    assert isinstance(problem, InvalidExample)
+    assert problem.field == field
 
 
 @given(st.lists(st.tuples(TEXTS.filter(str.strip), TEXTS.filter(bool)), min_size=1))

@@ -34,6 +34,7 @@ class FakeStore:
     def __init__(self) -> None:
         self.kept: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
         self.sizes: dict[tuple[str, str], ClassSizes] = {}
+        self.ends: dict[tuple[str, str], int] = {}
         self.documents_read = 0
         self.classes_counted = 0
         self.answered = asyncio.Event()
@@ -60,6 +61,9 @@ class FakeStore:
         answer = self.sizes.get((tenant, task), ClassSizes())
         await self._hand_over()
         return answer
+
+    async def next_end(self, tenant: str, task: str) -> int | None:
+        return self.ends.get((tenant, task))
 
     async def delete_task(self, tenant: str, task: str) -> int:
         return self.sizes.pop((tenant, task), ClassSizes()).total
@@ -240,6 +244,17 @@ async def test_examples_version_increases(tasks: TaskRegistry, clock: FakeClock)
     assert versions[0] == 1_000_000_000
     assert versions == sorted(set(versions))
     assert await tasks.examples_version("acme", "abuse") == 0
+
+
+async def test_what_ends_is_counted_anew(tasks: TaskRegistry, store: FakeStore, clock: FakeClock) -> None:
+    """A count is good until the next example ends, though nothing was written."""
+    store.sizes["acme", "spam"], store.ends["acme", "spam"] = ClassSizes(2, {}), clock.now_us() + 500_000
+    assert (await tasks.class_sizes("acme", "spam")).total == 2
+    store.sizes["acme", "spam"] = ClassSizes(1, {})
+    clock.advance(0.4)
+    assert (await tasks.class_sizes("acme", "spam")).total == 2
+    clock.advance(0.1)
+    assert (await tasks.class_sizes("acme", "spam")).total == 1
 
 
 async def test_class_sizes_are_cached(store: FakeStore, tasks: TaskRegistry, clock: FakeClock) -> None:

@@ -5,13 +5,16 @@ from typing import Any
 
 import pytest
 
+from nearvote.audit.event import Action as AuditAction
+from nearvote.audit.event import Change, Event, ExampleChange, ExampleState
 from nearvote.classify import Classification, Options, StageTimings
 from nearvote.errors import InvalidField
 from nearvote.examples.example import Draft, Example
 from nearvote.limits import Limits
 from nearvote.rpc import wire
+from nearvote.rpc.audit_wire import event_from_wire, event_to_wire
 from nearvote.tasks.task import Label, Task
-from nearvote.v1 import prediction_pb2, task_pb2
+from nearvote.v1 import audit_pb2, prediction_pb2, task_pb2
 from nearvote.voting.metric import Slot
 from nearvote.voting.neighbor import Neighbor, View
 from nearvote.voting.policy import Action, LabelPolicy, Policy
@@ -74,6 +77,22 @@ def test_examples_go_round() -> None:
     assert wire.draft_from_wire(wire.draft_to_wire(draft)) == draft
     example = Example("id", "", "spam", "text", ("a",), 0.5, "s", 1_795_000_000_000_001, 1_795_000_000_999_999)
     assert wire.example_from_wire(wire.example_to_wire(example)) == example
+    for end in (0, 1_795_000_000_000_001):
+        ending = dataclasses.replace(draft, subject="p", expires_us=end)
+        assert wire.draft_from_wire(wire.draft_to_wire(ending)) == ending
+        ending_too = dataclasses.replace(example, subject="p", expires_us=end)
+        assert wire.example_from_wire(wire.example_to_wire(ending_too)) == ending_too
+
+
+def test_events_go_round() -> None:
+    """Every field of an event arrives, for every action."""
+    before, after = ExampleState(("a", "b"), 0.5, "s", 0), ExampleState(("c",), 2.0, "")
+    examples = (ExampleChange("1", before, after), ExampleChange("2", None, after), ExampleChange("3", before, None))
+    for action in AuditAction:
+        change = Change(action, "spam", examples, 3, (1, 2), (3, 4), ("labels",), ("source:s",))
+        event = Event("an-id", "", 1_795_000_000_000_001, "ann", "ipv4:192.0.2.1:1", change, "another")
+        assert event_from_wire(event_to_wire(event)) == event
+    assert len(audit_pb2.AuditAction.values()) == len(AuditAction) + 1
 
 
 def test_options_and_limits_go_round() -> None:

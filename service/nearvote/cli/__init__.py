@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from nearvote.cli import backup, check, classify, examples, keys, learn, serve, tasks
+from nearvote.cli import audit, backup, check, classify, examples, keys, learn, serve, tasks
 from nearvote.cli import map as map_command
 from nearvote.cli.access import ServiceGroup
 from nearvote.version import VERSION
@@ -23,6 +23,7 @@ app.command("optimize")(serve.optimize)
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)
 app.command("classify")(classify.classify)
+app.command("explain")(audit.explain)
 app.command("fit")(learn.fit)
 app.command("evaluate")(learn.evaluate)
 app.command("map")(map_command.map_)
@@ -31,6 +32,7 @@ examples.app.command("check")(check.check)
 app.add_typer(examples.app, name="examples")
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(keys.app, name="keys")
+app.add_typer(audit.app, name="audit")
 
 
 @app.callback(invoke_without_command=True)

@@ -19,6 +19,7 @@ from nearvote.cli.output import (
     shortened,
 )
 from nearvote.client.calls import StreamAnswer
+from nearvote.voting.neighbor import Neighbor
 from nearvote.voting.prediction import Prediction
 
 _SHOWN_NEIGHBORS = 3
@@ -38,8 +39,8 @@ def classify(
 ) -> None:
     """Label texts, and show the neighbours that decided; by id where their texts are not the caller's to see.
 
-    With --json one object a line, for each text and task: text, task, label, labels, score, margin, scores, abstained,
-    reason, action, windows, neighbors.
+    With --json one object a line, for each text and task: text, request_id, task, label, labels, score, margin, scores,
+    abstained, reason, action, windows, neighbors.
     """
     lines = map(encodable, texts) if texts else _standard_input()
     limit = neighbors if neighbors is not None or as_json else _SHOWN_NEIGHBORS
@@ -68,9 +69,9 @@ def classify(
                 windows = answer.classification.window_count
                 for prediction in answer.classification.predictions:
                     if as_json:
-                        print_json(_as_json(text, prediction, windows))
+                        print_json(prediction_as_json(text, prediction, windows, answer.classification.request_id))
                 if not as_json:
-                    _show(text, answer.classification.predictions, windows)
+                    show_predictions(text, answer.classification.predictions, windows)
     raise typer.Exit(Exit.FAILED if failed else Exit.DONE)
 
 
@@ -90,10 +91,12 @@ def _in_order(answers: Iterator[StreamAnswer]) -> Iterator[StreamAnswer]:
             due += 1
 
 
-def _as_json(text: str, prediction: Prediction, windows: int) -> dict[str, Any]:
+def prediction_as_json(text: str, prediction: Prediction, windows: int, request_id: str) -> dict[str, Any]:
+    """A prediction for programs."""
     reason = prediction.abstention_reason
     return {
         "text": text,
+        "request_id": request_id,
         "task": prediction.task,
         "label": prediction.label,
         "labels": list(prediction.labels),
@@ -121,18 +124,23 @@ def _as_json(text: str, prediction: Prediction, windows: int) -> dict[str, Any]:
     }
 
 
-def _show(text: str, predictions: tuple[Prediction, ...], windows: int) -> None:
+def show_predictions(text: str, predictions: tuple[Prediction, ...], windows: int) -> None:
+    """Predictions for people."""
     title = shortened(text) + (f"  ({windows} windows)" if windows > 1 else "")
     rows = []
     for prediction in predictions:
         reason = prediction.abstention_reason
         answer = f"abstains: {reason.value}" if reason else ", ".join(prediction.labels)
         evidence = [
-            f"{n.share:.0%} {n.view.value} {n.similarity:.2f} {', '.join(n.labels)}: "
-            f"{shortened(n.text) or n.example_id}"
+            f"{n.share:.0%} {n.view.value} {n.similarity:.2f} {', '.join(n.labels)}: {_named(n)}"
             for n in prediction.neighbors
         ]
         rows.append(
             (prediction.task, answer, f"{prediction.score:.3f}", f"{prediction.margin:.3f}", "\n".join(evidence))
         )
     print_table(title, ("task", "label", "score", "margin", "voters: share, view, similarity"), rows)
+
+
+def _named(neighbor: Neighbor) -> str:
+    """A neighbour for people: its text, its id where there is none."""
+    return shortened(neighbor.text) or neighbor.example_id

@@ -26,12 +26,13 @@ from nearvote.cli.output import (
     print_table,
     service,
     shortened,
+    write_whole,
 )
 from nearvote.client.errors import ClientError
 from nearvote.client.sync import Client
 from nearvote.errors import NearvoteError
 from nearvote.examples.example import Draft, Example
-from nearvote.examples.files import ExampleFile, example_to_line
+from nearvote.examples.files import ExampleFile, example_to_line, time_of_text
 from nearvote.limits import Limits, check_text
 
 app = typer.Typer(help="Add, import, export, list, search and delete examples.", no_args_is_help=True)
@@ -51,13 +52,21 @@ def add(
     label: Annotated[list[str], typer.Option("--label", "-l", help="Its label; several in a multi-label task.")],
     weight: Annotated[float, typer.Option(help="How much its vote counts, 0.001 to 100.")] = 1.0,
     source: Annotated[str, typer.Option(help="Where it comes from.")] = "",
+    subject: Annotated[str, typer.Option(help="An id of who the text is about or from.")] = "",
+    expires: Annotated[str, typer.Option(help="When it ends, such as 2030-01-31T12:00:00Z.")] = "",
     as_json: Json = False,
     address: Address = ADDRESS,
 ) -> None:
     """Add an example, or relabel the one with this text. It votes in the very next prediction."""
     with service(address) as client:
         saved = client.add_example(
-            task, encodable(text), [encodable(one) for one in label], weight=weight, source=encodable(source)
+            task,
+            encodable(text),
+            [encodable(one) for one in label],
+            weight=weight,
+            source=encodable(source),
+            subject=encodable(subject),
+            expires_us=time_of_text(expires) if expires else None,
         )
     if as_json:
         print_json({**json.loads(example_to_line(saved.example)), "created": saved.created})
@@ -78,8 +87,8 @@ def import_(
 ) -> None:
     """Import examples from a file.
 
-    A JSON line has `text`, `labels` (or `label`), and perhaps `task`, `weight`, `source`; a CSV file has columns of
-    these names, labels separated by |. Importing a file twice is importing it once.
+    A JSON line has `text`, `labels` (or `label`), and perhaps `task`, `weight`, `source`, `subject`, `expires`; a CSV
+    file has columns of these names, labels separated by |. Importing a file twice is importing it once.
     """
     is_csv = file.suffix.lower() == ".csv"
     with _seekable(file) as stream, service(address) as client:
@@ -105,7 +114,7 @@ def export(
             for example in examples:
                 sys.stdout.write(example_to_line(example) + "\n")
             return
-        count = _write_whole(output, examples)
+        count = write_whole(output, map(example_to_line, examples))
     out.print(f"{count} examples exported to {output}", highlight=False)
 
 
@@ -141,13 +150,28 @@ def search(
 
 @app.command()
 def delete(
-    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids, as `list` and `classify --json` show them.")],
-    task: Task,
+    ids: Annotated[
+        list[str] | None, typer.Argument(metavar="[ID]...", help="Ids, as `list` and `classify --json` show them.")
+    ] = None,
+    task: Annotated[str, typer.Option("--task", "-t", help="Their task; with a source or a subject all tasks.")] = "",
+    source: Annotated[str, typer.Option(help="All that come from here.")] = "",
+    subject: Annotated[str, typer.Option(help="All that are about or from whom this id stands for.")] = "",
     address: Address = ADDRESS,
 ) -> None:
-    """Delete examples: their texts, their vectors and their votes."""
+    """Delete examples: their texts, their vectors and their votes.
+
+    Name them by their ids and task, or by source or subject.
+    """
+    selected = bool(source or subject)
+    if selected == bool(ids) or (ids and not task):
+        fail("name ids and their --task, or a --source or --subject", Exit.USAGE)
     with service(address) as client:
-        for id_ in ids:
+        if selected:
+            erased = client.delete_examples(task=task, source=encodable(source), subject=encodable(subject))
+            out.print(f"{erased.example_count} examples deleted", highlight=False)
+            for name in erased.fitted_tasks:
+                out.print(f"{name}: fit it again to unlearn them", highlight=False)
+        for id_ in ids or ():
             client.delete_example(task, id_)
             out.print(f"deleted {id_}", highlight=False)
 
@@ -229,24 +253,6 @@ def _seekable(file: Path) -> Iterator[IO[bytes]]:
             shutil.copyfileobj(stream, copy)
             stream = copy
         yield stream
-
-
-def _write_whole(output: Path, examples: Iterator[Example]) -> int:
-    """Writes a file that appears whole or not at all, for its owner alone."""
-    count = 0
-    try:
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=output.parent, delete=False) as draft:
-            try:
-                for example in examples:
-                    draft.write(example_to_line(example) + "\n")
-                    count += 1
-                Path(draft.name).rename(output)
-            except BaseException:
-                Path(draft.name).unlink()
-                raise
-    except OSError as error:
-        fail(f"{output} can't be written: {error.strerror}", Exit.USAGE)
-    return count
 
 
 def _show(examples: list[tuple[Example, float | None]], *, as_json: bool) -> None:

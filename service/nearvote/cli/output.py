@@ -3,8 +3,10 @@
 import contextlib
 import json
 import sys
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
 from enum import IntEnum
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -109,6 +111,24 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     for row in rows:
         table.add_row(*map(Text, row))
     Console(width=max(out.width, out.width - left)).print(table)
+
+
+def write_whole(output: Path, lines: Iterable[str]) -> int:
+    """Writes a file that appears whole or not at all, for its owner alone. Returns how many lines it has."""
+    count = 0
+    try:
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=output.parent, delete=False) as draft:
+            try:
+                for line in lines:
+                    draft.write(line + "\n")
+                    count += 1
+                Path(draft.name).rename(output)
+            except BaseException:
+                Path(draft.name).unlink()
+                raise
+    except OSError as error:
+        fail(f"{output} can't be written: {error.strerror}", Exit.USAGE)
+    return count
 
 
 def encodable(text: str) -> str:

@@ -99,17 +99,27 @@ def reindex(
     raise typer.Exit(Exit.DONE)
 
 
-def optimize(data_dir: DataDir = None, log_level: LogLevel = None, config: Config = None) -> None:
+def optimize(
+    data_dir: DataDir = None,
+    vacuum: Annotated[
+        bool,
+        typer.Option("--vacuum", help="Write the store anew first, so that nothing deleted is left in its files."),
+    ] = False,
+    log_level: LogLevel = None,
+    config: Config = None,
+) -> None:
     """Build the embedded store's search index, while the service is stopped.
 
     A start does it by itself for up to 20,000 new examples; 100,000 take a minute or two.
     """
     settings = settings_of(config, data_dir=data_dir, log_level=log_level)
-    from nearvote.examples.edge_engine import build_indexes  # noqa: PLC0415
+    from nearvote.examples.edge_engine import build_indexes, vacuum_collections  # noqa: PLC0415
 
     with logged_endings():
         if not (settings.data_dir / "collections").is_dir():
             fail(f"there is no store in {settings.data_dir}", Exit.USAGE)
+        if vacuum:
+            vacuum_collections(settings.data_dir)
         count = build_indexes(settings.data_dir)
     out.print(f"{count} points indexed", highlight=False)
     raise typer.Exit(Exit.DONE)

@@ -7,17 +7,22 @@ from typing import Any, Self, TypeVar, cast
 
 import grpc
 
+from nearvote.audit.event import Event
+from nearvote.audit.log import EventQuery
 from nearvote.classify import Classification, Options
-from nearvote.client import calls, learning
+from nearvote.client import audit, calls, learning
 from nearvote.client.access import Access
 from nearvote.client.calls import DEFAULT_ADDRESS, Call, ImportProgress, ServiceInfo, StreamAnswer
 from nearvote.client.errors import FailedCall, error_of_call
 from nearvote.client.learning import FitJob
+from nearvote.erase import Erased
 from nearvote.examples.example import Draft, Example, Saved, SearchedExample
+from nearvote.explain import Explanation
 from nearvote.learn.finding import Finding
 from nearvote.learn.goal import Goal, ValidationMessage
 from nearvote.tasks.fit import Fit
 from nearvote.tasks.task import Task
+from nearvote.v1.audit_service_pb2_grpc import AuditServiceStub
 from nearvote.v1.classification_service_pb2_grpc import ClassificationServiceStub
 from nearvote.v1.example_service_pb2_grpc import ExampleServiceStub
 from nearvote.v1.info_service_pb2_grpc import InfoServiceStub
@@ -68,6 +73,7 @@ class AsyncClient:
             "example": ExampleServiceStub(self._channel),
             "task": TaskServiceStub(self._channel),
             "learning": LearningServiceStub(self._channel),
+            "audit": AuditServiceStub(self._channel),
             "info": InfoServiceStub(self._channel),
         }
 
@@ -137,10 +143,20 @@ class AsyncClient:
             yield calls.stream_answer(reply)
 
     async def add_example(
-        self, task: str, text: str, labels: Sequence[str], *, weight: float = 1.0, source: str = ""
+        self,
+        task: str,
+        text: str,
+        labels: Sequence[str],
+        *,
+        weight: float = 1.0,
+        source: str = "",
+        subject: str = "",
+        expires_us: int | None = None,
     ) -> Saved:
-        """Adds an example, or replaces the labels, weight and source of the one with this text."""
-        return await self._do(calls.create_example(Draft(task, text, tuple(labels), weight, source)))
+        """Adds an example, or replaces what is given of the one with this text."""
+        return await self._do(
+            calls.create_example(Draft(task, text, tuple(labels), weight, source, subject, expires_us))
+        )
 
     async def add_examples(self, drafts: Sequence[Draft]) -> list[Example]:
         """Adds many examples, all or none."""
@@ -189,6 +205,10 @@ class AsyncClient:
     async def delete_example(self, task: str, id_: str) -> None:
         """Deletes an example."""
         await self._do(calls.delete_example(task, id_))
+
+    async def delete_examples(self, *, task: str = "", source: str = "", subject: str = "") -> Erased:
+        """Deletes all examples of a source or a subject, of one task or of all."""
+        return await self._do(calls.delete_examples(task, source, subject))
 
     async def create_task(self, task: Task) -> Task:
         """Creates a task."""
@@ -252,6 +272,20 @@ class AsyncClient:
         async for reply in self._stream("learning", "CheckExamples", learning.check_request(task)):
             for one in learning.checked(reply):
                 yield one
+
+    async def audit_events(self, query: EventQuery | None = None) -> AsyncIterator[Event]:
+        """Yields who changed what, in the order of time, reading page after page."""
+        token = ""
+        while True:
+            page, token = await self._do(audit.list_audit_events(query or EventQuery(), token))
+            for one in page:
+                yield one
+            if not token:
+                return
+
+    async def explain(self, request_id: str) -> Explanation:
+        """Asks what an answer was made of, where the service keeps that."""
+        return await self._do(audit.explain_prediction(request_id))
 
     async def info(self) -> ServiceInfo:
         """Asks what is running."""

@@ -9,10 +9,12 @@ from google.protobuf.message import Message
 
 from nearvote.classify import Classification, Options
 from nearvote.client.errors import ServiceError, error_of_item
+from nearvote.erase import Erased
 from nearvote.examples.example import Draft, Example, Saved, SearchedExample
 from nearvote.limits import Limits
 from nearvote.rpc import wire
 from nearvote.tasks.task import Task
+from nearvote.v1 import audit_service_pb2 as audit
 from nearvote.v1 import classification_service_pb2 as classification
 from nearvote.v1 import example_service_pb2 as examples
 from nearvote.v1 import info_service_pb2 as info
@@ -25,8 +27,15 @@ DEFAULT_ADDRESS = "127.0.0.1:50051"
 
 # What may be sent twice without harm is sent again; what would fail the second time, having worked the first, is not.
 # Adding an example is of the first kind: its id comes from its text.
-_NOT_REPEATABLE = ("CreateTask", "UpdateTask", "DeleteTask", "DeleteExample", "StartFit", "RollBackFit")
-_SERVICES = (classification, examples, tasks, learning, info)
+_NOT_REPEATABLE = (
+    "CreateTask",
+    "UpdateTask",
+    "DeleteTask",
+    "DeleteExample",
+    "StartFit",
+    "RollBackFit",
+)
+_SERVICES = (classification, examples, tasks, learning, audit, info)
 
 CHANNEL_OPTIONS: list[tuple[str, Any]] = [
     ("grpc.max_receive_message_length", -1),
@@ -230,6 +239,17 @@ def search_examples(task: str, text: str, label: str, limit: int) -> Call[list[S
 def delete_example(task: str, id_: str) -> Call[None]:
     """Deletes an example."""
     return Call("example", "DeleteExample", examples.DeleteExampleRequest(task=task, id=id_), lambda _: None)
+
+
+def delete_examples(task: str, source: str, subject: str) -> Call[Erased]:
+    """Deletes the examples of a source or a subject."""
+    request = examples.DeleteExamplesRequest(task=task, source=source, subject=subject)
+    return Call(
+        "example",
+        "DeleteExamples",
+        request,
+        lambda reply: Erased(reply.deleted_count, tuple(reply.fitted_tasks)),
+    )
 
 
 def import_request(items: Sequence[tuple[int, Draft]], *, validate_only: bool) -> examples.ImportExamplesRequest:

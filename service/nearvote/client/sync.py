@@ -7,17 +7,22 @@ from typing import Any, Self, TypeVar, cast
 
 import grpc
 
+from nearvote.audit.event import Event
+from nearvote.audit.log import EventQuery
 from nearvote.classify import Classification, Options
-from nearvote.client import calls, learning
+from nearvote.client import audit, calls, learning
 from nearvote.client.access import Access
 from nearvote.client.calls import DEFAULT_ADDRESS, Call, ImportProgress, ServiceInfo, StreamAnswer
 from nearvote.client.errors import FailedCall, error_of_call
 from nearvote.client.learning import FitJob
+from nearvote.erase import Erased
 from nearvote.examples.example import Draft, Example, Saved, SearchedExample
+from nearvote.explain import Explanation
 from nearvote.learn.finding import Finding
 from nearvote.learn.goal import Goal, ValidationMessage
 from nearvote.tasks.fit import Fit
 from nearvote.tasks.task import Task
+from nearvote.v1.audit_service_pb2_grpc import AuditServiceStub
 from nearvote.v1.classification_service_pb2_grpc import ClassificationServiceStub
 from nearvote.v1.example_service_pb2_grpc import ExampleServiceStub
 from nearvote.v1.info_service_pb2_grpc import InfoServiceStub
@@ -68,6 +73,7 @@ class Client:
             "example": ExampleServiceStub(self._channel),
             "task": TaskServiceStub(self._channel),
             "learning": LearningServiceStub(self._channel),
+            "audit": AuditServiceStub(self._channel),
             "info": InfoServiceStub(self._channel),
         }
 
@@ -131,10 +137,18 @@ class Client:
             yield calls.stream_answer(reply)
 
     def add_example(
-        self, task: str, text: str, labels: Sequence[str], *, weight: float = 1.0, source: str = ""
+        self,
+        task: str,
+        text: str,
+        labels: Sequence[str],
+        *,
+        weight: float = 1.0,
+        source: str = "",
+        subject: str = "",
+        expires_us: int | None = None,
     ) -> Saved:
-        """Adds an example, or replaces the labels, weight and source of the one with this text."""
-        return self._do(calls.create_example(Draft(task, text, tuple(labels), weight, source)))
+        """Adds an example, or replaces what is given of the one with this text."""
+        return self._do(calls.create_example(Draft(task, text, tuple(labels), weight, source, subject, expires_us)))
 
     def add_examples(self, drafts: Sequence[Draft]) -> list[Example]:
         """Adds many examples, all or none."""
@@ -174,6 +188,10 @@ class Client:
     def delete_example(self, task: str, id_: str) -> None:
         """Deletes an example."""
         self._do(calls.delete_example(task, id_))
+
+    def delete_examples(self, *, task: str = "", source: str = "", subject: str = "") -> Erased:
+        """Deletes all examples of a source or a subject, of one task or of all."""
+        return self._do(calls.delete_examples(task, source, subject))
 
     def create_task(self, task: Task) -> Task:
         """Creates a task."""
@@ -233,6 +251,19 @@ class Client:
         """Yields what is doubtful about a task's examples, the most doubtful of each kind first."""
         for reply in self._stream("learning", "CheckExamples", learning.check_request(task)):
             yield from learning.checked(reply)
+
+    def audit_events(self, query: EventQuery | None = None) -> Iterator[Event]:
+        """Yields who changed what, in the order of time, reading page after page."""
+        token = ""
+        while True:
+            page, token = self._do(audit.list_audit_events(query or EventQuery(), token))
+            yield from page
+            if not token:
+                return
+
+    def explain(self, request_id: str) -> Explanation:
+        """Asks what an answer was made of, where the service keeps that."""
+        return self._do(audit.explain_prediction(request_id))
 
     def info(self) -> ServiceInfo:
         """Asks what is running."""

@@ -3,7 +3,7 @@
 import hashlib
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from nearvote.embedding.encoder import Matrix
@@ -71,6 +71,12 @@ class ViewCache:
         hits = sum(key in found for key in keys)
         self._looked_up(hits, len(keys) - hits)
         return found
+
+    def forget(self, keys: Sequence[bytes]) -> None:
+        """Lets go of texts' views, those that are there."""
+        for key in keys:
+            former = self._entries.pop(key, None)
+            self._bytes -= former.size if former else 0
 
     def put(self, key: bytes, views: Views) -> None:
         """Keeps a text's views; those used longest ago go for it."""

@@ -106,6 +106,10 @@ class Embedder:
         tokens = dict(zip(cleaned, found, strict=True))
         return [i for i, key in enumerate(keys) if not len(tokens[key])]
 
+    def forget(self, texts: Sequence[str], scope: str = "") -> None:
+        """Lets go of what the cache has of somebody's texts."""
+        self._cache.forget(self._clean(texts, scope)[0])
+
     def _clean(self, texts: Sequence[str], scope: str = "") -> tuple[list[bytes], dict[bytes, str]]:
         """Each text's key, and the cleaned texts by it."""
         cleaned = [clean(text, html=self._html) for text in texts]

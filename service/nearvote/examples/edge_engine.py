@@ -19,7 +19,20 @@ import qdrant_edge as edge
 from nearvote.errors import InvalidSetting, NearvoteError, StoreLocked, StoreUnavailable
 from nearvote.examples.disk import Disk
 from nearvote.examples.edge_index import build_index, forget_index, is_collection, load_indexed
-from nearvote.examples.engine import Found, Hit, Match, NearestQuery, Payload, Point, Schema, Sparse, Vector
+from nearvote.examples.edge_vacuum import finish_vacuum, vacuum_collection
+from nearvote.examples.engine import (
+    Found,
+    Hit,
+    Match,
+    NearestQuery,
+    NotUpTo,
+    Payload,
+    Point,
+    Schema,
+    Sparse,
+    UpTo,
+    Vector,
+)
 
 _T = TypeVar("_T")
 
@@ -72,6 +85,7 @@ class EdgeEngine:
         self._answering: asyncio.Task[None] | None = None
         try:
             self._disk.check_opening()
+            finish_vacuum(self._folder)
             for path in sorted(self._folder.iterdir()):
                 if path.suffix in {".new", ".dropped"}:  # a creation or a deletion that was cut short
                     shutil.rmtree(path)
@@ -92,6 +106,7 @@ class EdgeEngine:
     async def create_collection(self, name: str, schema: Schema) -> None:
         """Creates a collection, if there is none of this name. It appears whole or not at all."""
         if name in self._shards:
+            _index(self._shards[name], schema)
             return
         self._disk.check_writing()
         draft = self._folder / f"{name}.new"
@@ -107,12 +122,7 @@ class EdgeEngine:
             max_search_threads=1,  # messages are many; to share out one search among threads costs more than it gains
         )
         shard = _call(edge.EdgeShard.create, str(draft), config)
-        index = edge.UpdateOperation.create_field_index
-        _call(shard.update, index(schema.tenant, edge.KeywordIndexParams(is_tenant=True)))
-        for key in schema.keywords:
-            _call(shard.update, index(key, edge.PayloadSchemaType.Keyword))
-        for key in schema.integers:
-            _call(shard.update, index(key, edge.PayloadSchemaType.Integer))
+        _index(shard, schema)
         _call(shard.flush)
         _call(shard.close)
         draft.rename(self._folder / name)
@@ -235,10 +245,22 @@ class EdgeEngine:
         """How many points match."""
         return _call(self._shards[collection].count, edge.CountRequest(exact=True, filter=_filter(match)))
 
+    async def least(self, collection: str, key: str, match: Match) -> int | None:
+        """The smallest value that an integer field has among the points that match."""
+        request = edge.ScrollRequest(
+            limit=1, filter=_filter(match), with_payload=[key], with_vector=False, order_by=edge.OrderBy(key)
+        )
+        records, _ = _call(self._shards[collection].scroll, request)
+        return (records[0].payload or {})[key] if records else None
+
     async def facet(self, collection: str, key: str, match: Match, limit: int) -> dict[str, int]:
         """How many of the points that match have each value of a field."""
         request = edge.FacetRequest(key, limit=limit, exact=True, filter=_filter(match))
         return {str(hit.value): hit.count for hit in _call(self._shards[collection].facet, request)}
+
+    async def flush(self, collection: str) -> None:
+        """Lets go of the log of what was written."""
+        _call(self._shards[collection].flush)
 
     async def ping(self) -> None:
         """Returns when the engine answers."""
@@ -273,6 +295,39 @@ def build_indexes(folder: Path) -> int:
         return sum(build_index(path) for path in sorted((folder / "collections").iterdir()) if is_collection(path))
     finally:
         os.close(lock)
+
+
+def vacuum_collections(folder: Path) -> int:
+    """Writes all collections of a data folder anew, without what was deleted; their indexes are still to be built.
+
+    Returns:
+        How many points they have.
+
+    Raises:
+        StoreLocked: A process has it open.
+        StoreUnavailable: A collection could not be written; it is as it was.
+    """
+    lock = _lock(folder)
+    try:
+        finish_vacuum(folder / "collections")
+        paths = [path for path in sorted((folder / "collections").iterdir()) if is_collection(path)]
+        return sum(_call(vacuum_collection, path) for path in paths)
+    finally:
+        os.close(lock)
+
+
+def _index(shard: edge.EdgeShard, schema: Schema) -> None:
+    """Creates the indexes of a schema that are missing: a collection may be of an earlier version."""
+    there = _call(shard.info).payload_schema
+    index = edge.UpdateOperation.create_field_index
+    kinds: dict[str, Any] = {
+        schema.tenant: edge.KeywordIndexParams(is_tenant=True),
+        **dict.fromkeys(schema.keywords, edge.PayloadSchemaType.Keyword),
+        **dict.fromkeys(schema.integers, edge.PayloadSchemaType.Integer),
+    }
+    for key, kind in kinds.items():
+        if key not in there:
+            _call(shard.update, index(key, kind))
 
 
 def _lock(folder: Path) -> int:
@@ -337,4 +392,13 @@ def _query_request(query: NearestQuery) -> edge.QueryRequest:
 
 
 def _filter(match: Match) -> edge.Filter:
-    return edge.Filter(must=[edge.FieldCondition(key, match=edge.MatchValue(value)) for key, value in match.items()])
+    return edge.Filter(
+        must=[_condition(key, value) for key, value in match.items() if not isinstance(value, NotUpTo)],
+        must_not=[_condition(key, UpTo(value.most)) for key, value in match.items() if isinstance(value, NotUpTo)],
+    )
+
+
+def _condition(key: str, value: "str | int | UpTo") -> edge.FieldCondition:
+    if isinstance(value, UpTo):
+        return edge.FieldCondition(key, range=edge.RangeFloat(lte=value.most))
+    return edge.FieldCondition(key, match=edge.MatchValue(value))

@@ -5,7 +5,24 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
 Payload = dict[str, Any]
-Match = Mapping[str, str | int]  # payload fields and the values they must have; a list matches when it has the value
+
+
+@dataclass(frozen=True, slots=True)
+class UpTo:
+    """What a number matches that is not above this one."""
+
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
+class NotUpTo:
+    """What a number matches that is above this one, and a field that is not there or null."""
+
+    most: int
+
+
+# Payload fields and what they must be; a list matches when it has the value.
+Match = Mapping[str, str | int | UpTo | NotUpTo]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +108,7 @@ class Engine(Protocol):
         ...
 
     async def create_collection(self, name: str, schema: Schema) -> None:
-        """Creates a collection, if there is none of this name."""
+        """Creates a collection, if there is none of this name, and those of its indexes that are missing."""
         ...
 
     async def drop_collection(self, name: str) -> None:
@@ -132,8 +149,19 @@ class Engine(Protocol):
         """How many points match."""
         ...
 
+    async def least(self, collection: str, key: str, match: Match) -> int | None:
+        """The smallest value that an integer field has among the points that match; None when none has one.
+
+        The field has an index.
+        """
+        ...
+
     async def facet(self, collection: str, key: str, match: Match, limit: int) -> dict[str, int]:
         """How many of the points that match have each value of a keyword field, for up to `limit` values."""
+        ...
+
+    async def flush(self, collection: str) -> None:
+        """Lets go of the log of what was written, which is durable without it then. A server does it by itself."""
         ...
 
     async def ping(self) -> None:

@@ -1,8 +1,9 @@
 """A text with its label or labels in one task."""
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from nearvote.audit.event import ExampleState
 from nearvote.errors import InvalidExample, NearvoteError
 
 # Random, made once for this project: ids of other things never collide with those of examples.
@@ -10,7 +11,9 @@ _NAMESPACE = uuid.UUID("6f0c8a52-3f3f-4f0b-9d8e-0d5a4b3f7c11")
 
 MIN_WEIGHT = 0.001
 MAX_WEIGHT = 100.0
+MAX_TIME_US = 253_402_300_799_999_999  # the last that the wire and JSON can carry: the year 9999
 MAX_SOURCE_BYTES = 256
+MAX_SUBJECT_BYTES = 256
 
 
 def example_id(tenant: str, task: str, text: str) -> str:
@@ -34,6 +37,8 @@ class Draft:
         labels: Its labels.
         weight: How much its vote counts, 0.001 to 100.
         source: Where it comes from; may be empty.
+        subject: Who the text is about or from; may be empty.
+        expires_us: When it ends, in microseconds since 1970-01-01 UTC; never when None.
     """
 
     task: str
@@ -41,12 +46,17 @@ class Draft:
     labels: tuple[str, ...]
     weight: float = 1.0
     source: str = ""
+    subject: str = ""
+    expires_us: int | None = None
 
-    def check(self) -> None:
+    def check(self, now_us: int = 0) -> None:
         """Checks what can be checked without knowing the task.
 
+        Args:
+            now_us: The time, in microseconds since 1970-01-01 UTC.
+
         Raises:
-            InvalidExample: The text is blank, or weight or source are out of range.
+            InvalidExample: The text is blank, weight, source or subject are out of range, or it has ended already.
         """
         if not self.text.strip():
             raise InvalidExample("an example needs a text", field="text")
@@ -54,6 +64,26 @@ class Draft:
             raise InvalidExample(f"a weight is {MIN_WEIGHT:g} to {MAX_WEIGHT:g}", field="weight")
         if len(self.source.encode(errors="replace")) > MAX_SOURCE_BYTES:
             raise InvalidExample(f"a source has at most {MAX_SOURCE_BYTES} bytes", field="source")
+        if len(self.subject.encode(errors="replace")) > MAX_SUBJECT_BYTES:
+            raise InvalidExample(f"a subject has at most {MAX_SUBJECT_BYTES} bytes", field="subject")
+        if self.expires_us is not None and not now_us < self.expires_us <= MAX_TIME_US:
+            raise InvalidExample("an example ends in the future, before the year 10000", field="expire_time")
+
+    def stored_for(self, tenant: str) -> "Example":
+        """The example as it is stored for a tenant, its times still to be set."""
+        return Example(
+            id=example_id(tenant, self.task, self.text),
+            tenant=tenant,
+            task=self.task,
+            text=self.text,
+            labels=tuple(sorted(self.labels)),
+            weight=self.weight,
+            source=self.source,
+            created_us=0,
+            updated_us=0,
+            subject=self.subject,
+            expires_us=self.expires_us,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +100,8 @@ class Example:
         source: Where it comes from; may be empty.
         created_us: When it was first added, in microseconds since 1970-01-01 UTC.
         updated_us: When it was last changed, in the same.
+        subject: Who the text is about or from; may be empty.
+        expires_us: When it ends, in the same; never when None.
     """
 
     id: str
@@ -81,6 +113,28 @@ class Example:
     source: str
     created_us: int
     updated_us: int
+    subject: str = ""
+    expires_us: int | None = None
+
+    def after(self, before: "Example | None", now_us: int) -> "Example":
+        """What is stored when this one is given for a text that is there, or is not.
+
+        Subject and end stay where none is given: whoever corrects a label has no say in how long a text is kept.
+        """
+        if before is None:
+            return replace(self, created_us=now_us, updated_us=now_us)
+        return replace(
+            self,
+            created_us=before.created_us,
+            updated_us=now_us,
+            subject=self.subject or before.subject,
+            expires_us=before.expires_us if self.expires_us is None else self.expires_us,
+        )
+
+    @property
+    def state(self) -> ExampleState:
+        """What is recorded of it."""
+        return ExampleState(self.labels, self.weight, self.source, self.expires_us)
 
 
 @dataclass(frozen=True, slots=True)

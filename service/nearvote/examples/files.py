@@ -1,18 +1,22 @@
 """Files of examples: JSON Lines, or CSV with a header.
 
-A JSON line is an object with `text` and `labels` (a list) or `label` (a string), and optionally `task`, `weight` and
-`source`. A CSV file has columns of the same names; several labels in one cell are separated by `|`.
+A JSON line is an object with `text` and `labels` (a list) or `label` (a string), and optionally `task`, `weight`,
+`source`, `subject` (who the text is about) and `expires` (when it ends: a time as in ISO 8601, UTC where it names no
+other zone). A CSV file has columns of the same names; several labels in one cell are separated by `|`.
 """
 
 import csv
 import json
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from nearvote.errors import InvalidExample, NearvoteError
 from nearvote.examples.example import Draft, Example
 
-_FIELDS = frozenset({"text", "label", "labels", "task", "weight", "source"})
+_FIELDS = frozenset({"text", "label", "labels", "task", "weight", "source", "subject", "expires"})
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 # What an export has and an import does not need.
 _EXPORTED = frozenset({"id", "created_us", "updated_us"})
 
@@ -100,7 +104,18 @@ class ExampleFile:
             number = float(weight)
         except OverflowError:
             raise InvalidExample("weight is out of all bounds", field="weight") from None
-        return Draft(task, _encodable(text), tuple(map(_encodable, labels)), number, _encodable(source))
+        subject, expires = record.get("subject", ""), record.get("expires")
+        if not isinstance(subject, str):
+            raise InvalidExample("subject is not a string", field="subject")
+        return Draft(
+            task,
+            _encodable(text),
+            tuple(map(_encodable, labels)),
+            number,
+            _encodable(source),
+            _encodable(subject),
+            None if expires is None else time_of_text(expires),
+        )
 
 
 def example_to_line(example: Example) -> str:
@@ -112,12 +127,32 @@ def example_to_line(example: Example) -> str:
             "task": example.task,
             "weight": example.weight,
             "source": example.source,
+            **({"subject": example.subject} if example.subject else {}),
+            **({"expires": text_of_time(example.expires_us)} if example.expires_us is not None else {}),
             "id": example.id,
             "created_us": example.created_us,
             "updated_us": example.updated_us,
         },
         ensure_ascii=False,
     )
+
+
+def time_of_text(text: Any) -> int:
+    """A time as in ISO 8601, UTC where it names no zone, in microseconds since 1970-01-01 UTC.
+
+    Raises:
+        InvalidExample: It is no such time.
+    """
+    try:
+        time = datetime.fromisoformat(text)
+        return ((time if time.tzinfo else time.replace(tzinfo=UTC)) - _EPOCH) // _MICROSECOND
+    except (TypeError, ValueError, OverflowError):
+        raise InvalidExample("expires is not a time such as 2030-01-31T12:00:00Z", field="expires") from None
+
+
+def text_of_time(micros: int) -> str:
+    """A time in microseconds since 1970-01-01 UTC as in ISO 8601."""
+    return (_EPOCH + micros * _MICROSECOND).isoformat()
 
 
 def _encodable(text: str) -> str:

@@ -6,24 +6,27 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from nearvote.examples.engine import Engine, Hit, Match, NearestQuery, Sparse, Vector
+from nearvote.examples.engine import Engine, Hit, Match, NearestQuery, Payload, Sparse, Vector
 from nearvote.examples.readable import readable
 from nearvote.examples.store import SearchQuery
 from nearvote.text.surface import SparseVector
 from nearvote.voting.neighbor import Neighbor, View, merge_windows, nearest_first
 
-_FIELDS = ("example_id", "labels", "weight", "source", "fingerprint", "updated_us")
+_FIELDS = ("example_id", "labels", "weight", "source", "fingerprint", "updated_us", "expires_us")
 # How much further than asked a search looks for more examples of equal nearness.
 _MOST_TIMES = 64
 # Points that each of a message's windows asks for at first. Mostly few of many windows come close to anything.
 _LEAST_FIRST = 8
 
 
-async def nearest_examples(engine: Engine, collection: str, queries: Sequence[SearchQuery]) -> list[list[Neighbor]]:
-    """The examples nearest to each query, nearest first, each example once.
+async def nearest_examples(
+    engine: Engine, collection: str, queries: Sequence[SearchQuery], now_us: int
+) -> list[list[Neighbor]]:
+    """The examples nearest to each query, nearest first, each example once, but those that have ended.
 
     A message's windows are searched a little each; further on only where what is still unseen may lie nearer than
-    the last of those found, which is the threshold algorithm of Fagin, Lotem and Naor (2003).
+    the last of those found, which is the threshold algorithm of Fagin, Lotem and Naor (2003). Examples that have ended
+    and are still to be deleted are found as well, and passed over (DECISIONS 55).
 
     Raises:
         StoreUnavailable: The engine did not answer, or nothing that can be read.
@@ -33,7 +36,7 @@ async def nearest_examples(engine: Engine, collection: str, queries: Sequence[Se
         found = await engine.nearest(collection, [search.asking(part) for search, part in pending])
         with readable():
             for (search, part), points in zip(pending, found, strict=True):
-                part.read(points, search.query)
+                part.read(points, search.query, now_us)
     return [search.merged() for search in searches]
 
 
@@ -48,8 +51,8 @@ class _Part:
     unseen: float = math.inf  # no example that is still unseen is nearer than this
     begun: bool = False
 
-    def read(self, points: Sequence[Hit], query: SearchQuery) -> None:
-        self.found = _neighbors(points, query, self.window)
+    def read(self, points: Sequence[Hit], query: SearchQuery, now_us: int) -> None:
+        self.found = _neighbors(points, query, self.window, now_us)
         self.unseen = _similarity(points[-1], query) if len(points) >= self.depth else -math.inf
         self.depth *= 2
         self.begun = True
@@ -96,11 +99,11 @@ class _Search:
         ]
 
 
-def _neighbors(points: Sequence[Hit], query: SearchQuery, window: int) -> list[Neighbor]:
+def _neighbors(points: Sequence[Hit], query: SearchQuery, window: int, now_us: int) -> list[Neighbor]:
     nearest: dict[str, Neighbor] = {}
     for point in points:  # nearest first: an example's first point is its nearest window
         payload = point.payload
-        if payload["example_id"] not in nearest:
+        if payload["example_id"] not in nearest and is_live(payload, now_us):
             nearest[payload["example_id"]] = Neighbor(
                 example_id=payload["example_id"],
                 labels=tuple(payload["labels"]),
@@ -113,6 +116,12 @@ def _neighbors(points: Sequence[Hit], query: SearchQuery, window: int) -> list[N
                 updated_us=payload["updated_us"],
             )
     return nearest_first(list(nearest.values()))
+
+
+def is_live(payload: Payload, now_us: int) -> bool:
+    """Whether an example has not ended. Those of earlier versions have no such field."""
+    expires_us = payload.get("expires_us")
+    return expires_us is None or expires_us > now_us
 
 
 def _similarity(point: Hit, query: SearchQuery) -> float:

@@ -5,19 +5,19 @@ the example's own, so that an example is read by id; the others' are derived fro
 vectors, holds documents: tasks, versions, and which collection of examples is the active one.
 """
 
+import time
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
-from nearvote.examples.engine import Engine, Found, Match, Point, Sparse, Vector
+from nearvote.examples.engine import Engine, Match, NotUpTo, Point, UpTo, Vector
 from nearvote.examples.example import Example, point_id
-from nearvote.examples.nearest import nearest_examples
+from nearvote.examples.nearest import is_live, nearest_examples
+from nearvote.examples.payload import annotations_of, example_of, match_of, sparse_of, window_of
 from nearvote.examples.readable import readable
-from nearvote.examples.store import EmbeddedExample, Page, SearchQuery, StoredWindow, Vectors
-from nearvote.text.surface import SparseVector, fingerprint
+from nearvote.examples.store import EmbeddedExample, Page, SearchQuery, Selection, StoredWindow, Vectors
+from nearvote.text.surface import fingerprint
 from nearvote.voting.ballot import ClassSizes
 from nearvote.voting.metric import Slot
 from nearvote.voting.neighbor import Neighbor, View
@@ -32,6 +32,11 @@ _POINTS_A_WRITE = 64
 _VECTORS_PAGE = 256
 
 
+def system_us() -> int:
+    """The system's time, in microseconds since 1970-01-01 UTC."""
+    return time.time_ns() // 1000
+
+
 class QdrantStore:
     """An ExampleStore and a DocumentStore in Qdrant. `spaces.open_store` makes one.
 
@@ -39,12 +44,20 @@ class QdrantStore:
         engine: Edge or a server.
         collection: The examples' collection.
         state: The documents' collection.
+        now_us: The time, in microseconds since 1970-01-01 UTC, by which examples end.
     """
 
-    def __init__(self, engine: Engine, collection: str, state: str = STATE_COLLECTION) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        collection: str,
+        state: str = STATE_COLLECTION,
+        now_us: Callable[[], int] = system_us,
+    ) -> None:
         self._engine = engine
         self._collection = collection
         self._state = state
+        self._now_us = now_us
 
     @property
     def kind(self) -> str:
@@ -58,7 +71,7 @@ class QdrantStore:
 
     async def search(self, queries: Sequence[SearchQuery], *, with_text: bool = False) -> list[list[Neighbor]]:
         """The examples nearest to each query, nearest first, each example once."""
-        results = await nearest_examples(self._engine, self._collection, queries)
+        results = await nearest_examples(self._engine, self._collection, queries, self._now_us())
         return await self._with_texts(results) if with_text else results
 
     async def get(self, tenant: str, task: str, ids: Sequence[str]) -> dict[str, Example]:
@@ -66,15 +79,19 @@ class QdrantStore:
         if not ids:
             return {}
         found = await self._engine.retrieve(self._collection, list(dict.fromkeys(ids)), None)
-        examples = (example_of(point) for point in found if point.payload.get("window") == 0)
+        now = self._now_us()
+        examples = (
+            example_of(point) for point in found if point.payload.get("window") == 0 and is_live(point.payload, now)
+        )
         return {example.id: example for example in examples if (example.tenant, example.task) == (tenant, task)}
 
     async def same(self, tenant: str, ids: Sequence[str], *, with_text: bool = False) -> dict[str, Neighbor]:
         """The examples of these ids, of whatever task, by id, as neighbours of a message of the same text."""
         if not ids:
             return {}
-        fields = ("tenant", "window", "labels", "weight", "source", *(("text",) if with_text else ()))
+        fields = ("tenant", "window", "labels", "weight", "source", "expires_us", *(("text",) if with_text else ()))
         points = await self._engine.retrieve(self._collection, list(dict.fromkeys(ids)), fields)
+        now = self._now_us()
         with readable():
             return {
                 point.id: Neighbor(
@@ -86,28 +103,33 @@ class QdrantStore:
                     text=point.payload.get("text", ""),
                 )
                 for point in points
-                if (point.payload["tenant"], point.payload["window"]) == (tenant, 0)
+                if (point.payload["tenant"], point.payload["window"]) == (tenant, 0) and is_live(point.payload, now)
             }
 
     async def list_page(
         self, tenant: str, task: str, *, label: str = "", source: str = "", limit: int = 100, from_id: str | None = None
     ) -> Page:
         """Up to `limit` examples in the order of their ids."""
-        match: dict[str, str | int] = {"tenant": tenant, "task": task, "window": 0}
-        if label:
-            match["labels"] = label
-        if source:
-            match["source"] = source
+        match: Match = {
+            **self._live(tenant, task),
+            "window": 0,
+            **({"labels": label} if label else {}),
+            **({"source": source} if source else {}),
+        }
         found, next_id = await self._engine.scroll(self._collection, match, limit, from_id)
         return Page([example_of(point) for point in found], next_id)
 
     async def class_sizes(self, tenant: str, task: str) -> ClassSizes:
         """How many examples the task has, and how many of them have each label."""
-        match: Match = {"tenant": tenant, "task": task, "window": 0}
+        match: Match = {**self._live(tenant, task), "window": 0}
         return ClassSizes(
             await self._engine.count(self._collection, match),
             await self._engine.facet(self._collection, "labels", match, _MAX_FACETS),
         )
+
+    async def next_end(self, tenant: str, task: str) -> int | None:
+        """When the next of the task's examples ends; None when none will."""
+        return await self._engine.least(self._collection, "expires_us", self._live(tenant, task))
 
     async def put(self, examples: Sequence[EmbeddedExample]) -> None:
         """Adds examples, replacing those of the same id, which have as many windows as before."""
@@ -123,13 +145,13 @@ class QdrantStore:
                     "example_id": example.id,
                     "window": window,
                     "fingerprint": print_of_text,
-                    **_annotations(example),
+                    **annotations_of(example),
                 }
                 vectors: dict[str, Vector] = {View.MEANING.value: vector}
                 vectors |= {slot.value: rows[window].tolist() for slot, rows in embedded.projected.items()}
                 if window == 0:  # the text, and the view that looks at all of it, stand with the first window
                     payload["text"] = example.text
-                    vectors[View.SURFACE.value] = _sparse(embedded.surface)
+                    vectors[View.SURFACE.value] = sparse_of(embedded.surface)
                 points.append(Point(point_id(example.id, window), payload, vectors))
             if len(points) >= _POINTS_A_WRITE:  # only between examples: one write is made whole or not at all
                 await self._engine.upsert(self._collection, points)
@@ -149,19 +171,19 @@ class QdrantStore:
         while True:
             found, from_id = await self._engine.scroll(
                 self._collection,
-                {"tenant": tenant, "task": task},
+                self._live(tenant, task),
                 _VECTORS_PAGE,
                 from_id,
                 (View.MEANING.value, View.SURFACE.value),
             )
-            yield [_stored_window(point) for point in found]
+            yield [window_of(point) for point in found]
             if from_id is None:
                 return
 
     async def annotate(self, examples: Sequence[Example]) -> None:
         """Replaces labels, weight, source and times of stored examples."""
         for example in examples:
-            await self._engine.set_payload(self._collection, {"example_id": example.id}, _annotations(example))
+            await self._engine.set_payload(self._collection, {"example_id": example.id}, annotations_of(example))
 
     async def delete(self, tenant: str, task: str, example_id: str) -> bool:
         """Deletes an example with all its windows."""
@@ -171,9 +193,26 @@ class QdrantStore:
             await self._engine.delete(self._collection, match)
         return there
 
+    async def select(self, tenant: str, selection: Selection) -> AsyncIterator[list[Example]]:
+        """The examples of a selection, page by page, those that have ended as well."""
+        match, from_id = {**match_of(tenant, selection), "window": 0}, None
+        while True:
+            found, from_id = await self._engine.scroll(self._collection, match, _SCROLL_PAGE, from_id)
+            yield [example_of(point) for point in found]
+            if from_id is None:
+                return
+
+    async def delete_selected(self, tenant: str, selection: Selection) -> None:
+        """Deletes the examples of a selection with all their windows."""
+        await self._engine.delete(self._collection, match_of(tenant, selection))
+
+    async def ended(self, now_us: int) -> dict[str, int]:
+        """The tenants who have examples that have ended by then, with how many windows these have."""
+        return await self._engine.facet(self._collection, "tenant", {"expires_us": UpTo(now_us)}, _MAX_FACETS)
+
     async def delete_task(self, tenant: str, task: str) -> int:
         """Deletes all examples of a task."""
-        count = await self._engine.count(self._collection, {"tenant": tenant, "task": task, "window": 0})
+        count = await self._engine.count(self._collection, {**self._live(tenant, task), "window": 0})
         await self._engine.delete(self._collection, {"tenant": tenant, "task": task})
         return count
 
@@ -245,6 +284,10 @@ class QdrantStore:
         """Lets go of what the store holds."""
         await self._engine.close()
 
+    def _live(self, tenant: str, task: str) -> Match:
+        """What matches the windows of a task's examples that have not ended."""
+        return {"tenant": tenant, "task": task, "expires_us": NotUpTo(self._now_us())}
+
     async def _with_texts(self, results: list[list[Neighbor]]) -> list[list[Neighbor]]:
         # The text stands with an example's first window, whichever window was found.
         ids = list(dict.fromkeys(neighbor.example_id for neighbors in results for neighbor in neighbors))
@@ -261,57 +304,3 @@ class QdrantStore:
 def document_id(kind: str, tenant: str, name: str) -> str:
     """The id of a document's point."""
     return str(uuid.uuid5(_DOCUMENT_NAMESPACE, f"{kind}\n{tenant}\n{name}"))
-
-
-def _annotations(example: Example) -> dict[str, Any]:
-    return {
-        "labels": list(example.labels),
-        "weight": example.weight,
-        "source": example.source,
-        "created_us": example.created_us,
-        "updated_us": example.updated_us,
-    }
-
-
-def example_of(point: Found) -> Example:
-    """The example of a first window."""
-    payload = point.payload
-    with readable():
-        return Example(
-            id=point.id,
-            tenant=payload["tenant"],
-            task=payload["task"],
-            text=payload["text"],
-            labels=tuple(payload["labels"]),
-            weight=payload["weight"],
-            source=payload["source"],
-            created_us=payload["created_us"],
-            updated_us=payload["updated_us"],
-        )
-
-
-def _sparse(vector: SparseVector) -> Sparse:
-    return Sparse(vector.indices.tolist(), vector.values.tolist())
-
-
-def _stored_window(point: Found) -> StoredWindow:
-    payload = point.payload
-    surface = point.vectors.get(View.SURFACE.value)
-    with readable():
-        return StoredWindow(
-            point_id=point.id,
-            example_id=payload["example_id"],
-            window=payload["window"],
-            labels=tuple(payload["labels"]),
-            example_weight=payload["weight"],
-            source=payload["source"],
-            fingerprint=payload["fingerprint"],
-            text=payload.get("text", ""),
-            vector=np.array(point.vectors[View.MEANING.value], np.float32),
-            surface=_surface(surface) if isinstance(surface, Sparse) else None,
-        )
-
-
-def _surface(stored: Sparse) -> SparseVector:
-    order = np.argsort(stored.indices)  # engines keep no order
-    return SparseVector(np.array(stored.indices, np.uint32)[order], np.array(stored.values, np.float32)[order])

@@ -10,7 +10,19 @@ from qdrant_client import AsyncQdrantClient, models
 
 from nearvote.deadline import within_deadline
 from nearvote.errors import StoreRefused, StoreUnavailable
-from nearvote.examples.engine import Found, Hit, Match, NearestQuery, Payload, Point, Schema, Sparse, Vector
+from nearvote.examples.engine import (
+    Found,
+    Hit,
+    Match,
+    NearestQuery,
+    NotUpTo,
+    Payload,
+    Point,
+    Schema,
+    Sparse,
+    UpTo,
+    Vector,
+)
 
 _T = TypeVar("_T")
 
@@ -154,12 +166,24 @@ class ServerEngine:
         """How many points match."""
         return (await self._answer(self._client.count(collection, count_filter=_filter(match), exact=True))).count
 
+    async def least(self, collection: str, key: str, match: Match) -> int | None:
+        """The smallest value that an integer field has among the points that match."""
+        records, _ = await self._answer(
+            self._client.scroll(
+                collection, scroll_filter=_filter(match), limit=1, with_payload=[key], order_by=models.OrderBy(key=key)
+            )
+        )
+        return (records[0].payload or {})[key] if records else None
+
     async def facet(self, collection: str, key: str, match: Match, limit: int) -> dict[str, int]:
         """How many of the points that match have each value of a field."""
         response = await self._answer(
             self._client.facet(collection, key, facet_filter=_filter(match), limit=limit, exact=True)
         )
         return {str(hit.value): hit.count for hit in response.hits}
+
+    async def flush(self, collection: str) -> None:
+        """Nothing: the server does it by itself."""
 
     async def ping(self) -> None:
         """Returns when the server answers."""
@@ -242,5 +266,12 @@ def _search_params(query: NearestQuery) -> models.SearchParams | None:
 
 def _filter(match: Match) -> models.Filter:
     return models.Filter(
-        must=[models.FieldCondition(key=key, match=models.MatchValue(value=value)) for key, value in match.items()]
+        must=[_condition(key, value) for key, value in match.items() if not isinstance(value, NotUpTo)],
+        must_not=[_condition(key, UpTo(value.most)) for key, value in match.items() if isinstance(value, NotUpTo)],
     )
+
+
+def _condition(key: str, value: "str | int | UpTo") -> models.FieldCondition:
+    if isinstance(value, UpTo):
+        return models.FieldCondition(key=key, range=models.Range(lte=value.most))
+    return models.FieldCondition(key=key, match=models.MatchValue(value=value))

@@ -4,12 +4,14 @@ One document names them, in a collection that is known by its name, so that one 
 and documents to new ones, on either engine.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from nearvote.errors import EncoderMismatch
 from nearvote.examples.engine import Engine, Found, Schema
 from nearvote.examples.example import Example
-from nearvote.examples.qdrant_store import STATE_COLLECTION, QdrantStore, document_id, example_of
+from nearvote.examples.payload import example_of
+from nearvote.examples.qdrant_store import STATE_COLLECTION, QdrantStore, document_id, system_us
 from nearvote.examples.readable import readable
 from nearvote.examples.store import VectorSpace
 from nearvote.voting.metric import Slot
@@ -70,15 +72,15 @@ async def stored_examples(engine: Engine, limit: int) -> list[Example]:
     return found[:limit]
 
 
-async def open_store(engine: Engine, space: VectorSpace) -> QdrantStore:
-    """Opens the store of a vector space; creates it where nothing is stored yet.
+async def open_store(engine: Engine, space: VectorSpace, now_us: Callable[[], int] = system_us) -> QdrantStore:
+    """Opens the store of a vector space; creates it where nothing is stored yet, by a clock in microseconds.
 
     Raises:
         EncoderMismatch: The stored vectors are of another space.
     """
     places = await stored_places(engine)
     if places is None:
-        store = await create_space(engine, space)
+        store = await create_space(engine, space, now_us)
         await activate_space(engine, store, space)
         return store
     stored = places.space
@@ -88,24 +90,32 @@ async def open_store(engine: Engine, space: VectorSpace) -> QdrantStore:
             f"({space.key}): start with the former, or embed the examples again with "
             f"`nearvote reindex --model {space.model}`, while the service is stopped"
         )
-    return QdrantStore(engine, places.examples, places.state)
+    # An earlier version may have left out an index.
+    await engine.create_collection(places.examples, _examples_schema(space))
+    return QdrantStore(engine, places.examples, places.state, now_us)
 
 
 async def create_space(
-    engine: Engine, space: VectorSpace, *, state: str = STATE_COLLECTION, suffix: str = ""
+    engine: Engine,
+    space: VectorSpace,
+    now_us: Callable[[], int] = system_us,
+    *,
+    state: str = STATE_COLLECTION,
+    suffix: str = "",
 ) -> QdrantStore:
     """A store for a vector space, beside the active one.
 
     Args:
         engine: Where.
         space: The vector space.
+        now_us: The time, in microseconds since 1970-01-01 UTC, by which examples end.
         state: The collection of its documents.
         suffix: Of the name of its examples' collection, where one of the space is there already.
     """
     for name in {STATE_COLLECTION, state}:
         await engine.create_collection(name, _STATE_SCHEMA)
     await engine.create_collection(f"{_collection_of(space)}{suffix}", _examples_schema(space))
-    return QdrantStore(engine, f"{_collection_of(space)}{suffix}", state)
+    return QdrantStore(engine, f"{_collection_of(space)}{suffix}", state, now_us)
 
 
 async def activate_space(engine: Engine, store: QdrantStore, space: VectorSpace) -> None:
@@ -158,8 +168,8 @@ def _examples_schema(space: VectorSpace) -> Schema:
         dense=dict.fromkeys((View.MEANING.value, *(slot.value for slot in Slot)), space.dimension),
         sparse=(View.SURFACE.value,),
         tenant="tenant",
-        keywords=("task", "labels", "source", "example_id"),
-        integers=("window",),
+        keywords=("task", "labels", "source", "subject", "example_id"),
+        integers=("window", "expires_us"),
     )
 
 

@@ -81,6 +81,23 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
+class Selection:
+    """Which of a tenant's examples are meant: those that are all of what is set.
+
+    Attributes:
+        task: Their task; of all tasks when empty.
+        source: Where they come from.
+        subject: Who they are about or from.
+        expired_us: They have ended by this time, in microseconds since 1970-01-01 UTC.
+    """
+
+    task: str = ""
+    source: str = ""
+    subject: str = ""
+    expired_us: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class StoredWindow:
     """One window of an example as it is stored.
 
@@ -110,7 +127,7 @@ class StoredWindow:
 
 
 class ExampleReader(Protocol):
-    """Finds examples. All methods raise StoreUnavailable when the store does not answer."""
+    """Finds examples, but those that have ended. All methods raise StoreUnavailable when the store does not answer."""
 
     async def search(self, queries: Sequence[SearchQuery], *, with_text: bool = False) -> list[list[Neighbor]]:
         """The examples nearest to each query, nearest first, each example once, texts only where asked for."""
@@ -134,6 +151,10 @@ class ExampleReader(Protocol):
         """How many examples the task has, and how many of them have each label."""
         ...
 
+    async def next_end(self, tenant: str, task: str) -> int | None:
+        """When the next of the task's examples ends, in microseconds since 1970-01-01 UTC; None when none will."""
+        ...
+
     def windows(self, tenant: str, task: str) -> AsyncIterator[list[StoredWindow]]:
         """All windows of a task's examples, page by page, in the order of their point ids."""
         ...
@@ -154,11 +175,23 @@ class ExampleStore(ExampleReader, Protocol):
         ...
 
     async def annotate(self, examples: Sequence[Example]) -> None:
-        """Replaces labels, weight, source and times of stored examples; their texts and vectors stay."""
+        """Replaces all that is stored of examples but their texts and vectors, which stay."""
         ...
 
     async def delete(self, tenant: str, task: str, example_id: str) -> bool:
         """Deletes an example with all its windows. Returns whether there was one."""
+        ...
+
+    def select(self, tenant: str, selection: Selection) -> AsyncIterator[list[Example]]:
+        """The examples of a selection, page by page, those that have ended as well."""
+        ...
+
+    async def delete_selected(self, tenant: str, selection: Selection) -> None:
+        """Deletes the examples of a selection with all their windows: all of them or none."""
+        ...
+
+    async def ended(self, now_us: int) -> dict[str, int]:
+        """The tenants who have examples that have ended by then, with how many windows these have."""
         ...
 
     async def delete_task(self, tenant: str, task: str) -> int:

@@ -125,6 +125,11 @@ class Jobs:
             await asyncio.shield(running)
         return job
 
+    async def stop_task(self, tenant: str, task: str) -> None:
+        """Stops the jobs of a task, and returns when they have."""
+        for id_ in [id_ for id_ in self._running if (self._jobs[id_].tenant, self._jobs[id_].task) == (tenant, task)]:
+            await self.cancel(tenant, id_)
+
     async def close(self) -> None:
         """Stops all jobs, and returns when they have."""
         for id_ in list(self._running):

@@ -11,6 +11,9 @@ from typing import TypeVar
 
 import numpy as np
 
+from nearvote.access.caller import Caller
+from nearvote.audit.event import Action
+from nearvote.audit.log import SERVICE
 from nearvote.embedding.embedder import Embedder
 from nearvote.errors import CannotFit, FitNotFound, InvalidField, NearvoteError, StoreUnavailable, TaskChanged
 from nearvote.examples.store import ExampleStore
@@ -67,7 +70,15 @@ class Learner:
         """Waits for what is being learned to stop; fits are told to by the jobs' own end, which comes first."""
         await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
 
-    async def start_fit(self, tenant: str, name: str, goal: Goal, validation: Sequence[ValidationMessage] = ()) -> Job:
+    async def start_fit(
+        self,
+        tenant: str,
+        name: str,
+        goal: Goal,
+        validation: Sequence[ValidationMessage] = (),
+        *,
+        by: Caller = SERVICE,
+    ) -> Job:
         """Begins to fit a task. What served before serves until the fit is done, and stays when it fails.
 
         Args:
@@ -75,6 +86,7 @@ class Learner:
             name: The task.
             goal: What floors are set for.
             validation: Messages to set pool and floors on instead of the examples.
+            by: Who asks for it.
 
         Raises:
             TaskNotFound: There is no task of this name.
@@ -92,7 +104,7 @@ class Learner:
                     task.check_labels(message.labels)
                 except NearvoteError as error:
                     raise error.at(f"validation_messages[{i}]") from None
-        return self._jobs.start(tenant, name, lambda job: self._fit(job, tenant, name, goal, validation))
+        return self._jobs.start(tenant, name, lambda job: self._fit(job, tenant, name, goal, validation, by))
 
     def job(self, tenant: str, id_: str) -> Job:
         """How far a fit is."""
@@ -115,7 +127,7 @@ class Learner:
             raise FitNotFound(f"task '{name}' has no fit; make one with `nearvote fit --task {name}`", field="task")
         return fit
 
-    async def roll_back(self, tenant: str, name: str) -> int:
+    async def roll_back(self, tenant: str, name: str, *, by: Caller = SERVICE) -> int:
         """Lets the fit serve that the present one replaced, with the policy of that time.
 
         Returns:
@@ -134,7 +146,8 @@ class Learner:
         metric = former.metric if former and former.in_metric else None
         policy = present.replaced_policy
         labels = {label: own for label, own in policy.labels.items() if label in task.label_names}
-        await self._switch(tenant, task, metric, replace(policy, labels=labels), present.replaced_version)
+        version, action = present.replaced_version, Action.FIT_ROLLED_BACK
+        await self._switch(tenant, task, metric, replace(policy, labels=labels), version, action, by)
         return present.replaced_version
 
     async def check(self, tenant: str, name: str) -> list[Finding]:
@@ -147,7 +160,9 @@ class Learner:
         corpus = await self._corpus(tenant, task)
         return await self._aside(check_examples, corpus, task.rules)
 
-    async def _fit(self, job: Job, tenant: str, name: str, goal: Goal, messages: Sequence[ValidationMessage]) -> Fit:
+    async def _fit(
+        self, job: Job, tenant: str, name: str, goal: Goal, messages: Sequence[ValidationMessage], by: Caller
+    ) -> Fit:
         job.report(0.0, "reading examples")
         task = await self._tasks.get(tenant, name)
         corpus = await self._corpus(tenant, task)
@@ -183,7 +198,8 @@ class Learner:
         await self._tasks.fits.put(tenant, name, fit)
         # From here on it is not to be stopped half-way for a caller's sake; what is written last decides.
         try:
-            await self._switch(tenant, task, fit.metric if fit.in_metric else None, fit.policy, version)
+            metric = fit.metric if fit.in_metric else None
+            await self._switch(tenant, task, metric, fit.policy, version, Action.TASK_FITTED, by)
         except NearvoteError:
             with contextlib.suppress(StoreUnavailable):  # nobody will ever ask for it
                 await self._tasks.fits.delete(tenant, name, range(version, version + 1))
@@ -210,7 +226,16 @@ class Learner:
         finally:
             self._one_fit.release()
 
-    async def _switch(self, tenant: str, task: Task, metric: LinearMetric | None, policy: Policy, version: int) -> None:
+    async def _switch(
+        self,
+        tenant: str,
+        task: Task,
+        metric: LinearMetric | None,
+        policy: Policy,
+        version: int,
+        action: Action,
+        by: Caller,
+    ) -> None:
         """Writes the examples' vectors in a metric to the slot that does not serve, then lets it serve."""
         async with self._switching[tenant, task.name]:  # two at once would write to the same slot
             if (await self._tasks.get(tenant, task.name)).policy_version != task.policy_version:
@@ -224,7 +249,9 @@ class Learner:
                 more_came = await self._tasks.examples_version(tenant, task.name) != before
                 if more_came and metric is not None and slot is not None:
                     await self._project(tenant, task.name, metric, slot, contextlib.nullcontext())
-                await self._tasks.switch(tenant, task, policy=policy, fit_version=version, slot=slot)
+                await self._tasks.switch(
+                    tenant, task, policy=policy, fit_version=version, slot=slot, action=action, by=by
+                )
 
     async def _project(
         self,

@@ -106,6 +106,11 @@ class Metrics:
         self._store_errors = Counter(
             "nearvote_store_errors", "Operations of the store that failed.", ("operation",), registry=registry
         )
+        self._explanations_dropped = Counter(
+            "nearvote_explanations_dropped",
+            "Answers that can't be explained later: too many waited, or the store failed.",
+            registry=registry,
+        )
         self._build = Info("nearvote_build", "What is running.", registry=registry)
         self._task_labels: set[tuple[str, str, str]] = set()
         self._counted: set[tuple[str, str, str]] = set()
@@ -172,6 +177,10 @@ class Metrics:
         tenant, task, _ = self._bounded(tenant, task, "")
         self._similarity.labels(tenant, task).observe(similarity)
         self._margin.labels(tenant, task).observe(margin)
+
+    def explanations_dropped(self, count: int) -> None:
+        """Answers were not kept to be explained."""
+        self._explanations_dropped.inc(count)
 
     def examples(self, sizes: dict[tuple[str, str], ClassSizes]) -> None:
         """How many examples there are, by tenant and task."""

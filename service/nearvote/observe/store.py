@@ -73,9 +73,17 @@ class ObservedEngine:
         """As the engine does."""
         return await self._read("count", self._engine.count(collection, match))
 
+    async def least(self, collection: str, key: str, match: Match) -> int | None:
+        """As the engine does."""
+        return await self._read("least", self._engine.least(collection, key, match))
+
     async def facet(self, collection: str, key: str, match: Match, limit: int) -> dict[str, int]:
         """As the engine does."""
         return await self._read("facet", self._engine.facet(collection, key, match, limit))
+
+    async def flush(self, collection: str) -> None:
+        """As the engine does."""
+        await self._read("flush", self._engine.flush(collection))
 
     async def ping(self) -> None:
         """As the engine does."""

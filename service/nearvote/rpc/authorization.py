@@ -36,6 +36,7 @@ RULES: Mapping[str, Role] = {
                 "ListExamples": Role.CURATE,
                 "SearchExamples": Role.CURATE,
                 "DeleteExample": Role.CURATE,
+                "DeleteExamples": Role.CURATE,
                 "ImportExamples": Role.CURATE,
                 "ExportExamples": Role.CURATE,
             },
@@ -54,6 +55,7 @@ RULES: Mapping[str, Role] = {
                 "GetFit": Role.CURATE,
                 "CheckExamples": Role.CURATE,
             },
+            "AuditService": {"ListAuditEvents": Role.ADMIN, "ExplainPrediction": Role.CURATE},
             "InfoService": {"GetInfo": Role.CLASSIFY},
         }.items()
         for name, role in names.items()

@@ -1,6 +1,7 @@
 """Who calls."""
 
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from nearvote.access.caller import Caller
@@ -13,6 +14,12 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 # Of the call that is being handled: what the interceptor set, seen by all tasks that the call starts.
 CALLER: ContextVar[Caller] = ContextVar("caller", default=Caller())  # noqa: B039 - it is frozen
+
+
+def caller(context: Context) -> Caller:
+    """Who calls, with the address that the call came from."""
+    known = CALLER.get()
+    return known if known.address else replace(known, address=context.peer())
 
 
 def tenant() -> str:

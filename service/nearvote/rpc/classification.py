@@ -13,6 +13,7 @@ from nearvote.limits import Limits
 from nearvote.rpc import wire
 from nearvote.rpc.authorization import require
 from nearvote.rpc.caller import Context, tenant
+from nearvote.rpc.request_ids import request_id
 from nearvote.rpc.status import error_to_wire, internal_to_wire, log_cause
 from nearvote.v1 import classification_service_pb2 as pb
 from nearvote.v1.classification_service_pb2_grpc import ClassificationServiceServicer
@@ -32,13 +33,15 @@ class ClassificationServicer(ClassificationServiceServicer):
     async def Classify(self, request: pb.ClassifyRequest, context: Context) -> pb.ClassifyResponse:
         """Labels one message."""
         try:
-            return pb.ClassifyResponse(classification=await self._classify_one(request))
+            return pb.ClassifyResponse(classification=await self._classify_one(request, request_id(context)))
         except NearvoteError as error:
             raise _for_one(error) from error.__cause__
 
     async def BatchClassify(self, request: pb.BatchClassifyRequest, context: Context) -> pb.BatchClassifyResponse:
         """Labels many messages."""
-        classified = await self._classifier.classify(tenant(), request.texts, request.tasks, _options(request.options))
+        id_ = request_id(context)
+        options = _options(request.options, tuple(f"{id_}/{i}" for i in range(len(request.texts))))
+        classified = await self._classifier.classify(tenant(), request.texts, request.tasks, options)
         return pb.BatchClassifyResponse(classifications=[wire.classification_to_wire(one) for one in classified])
 
     async def StreamClassify(
@@ -49,15 +52,19 @@ class ClassificationServicer(ClassificationServiceServicer):
         slots = asyncio.Semaphore(self._limits.max_stream_concurrency)
         answers: asyncio.Queue[pb.StreamClassifyResponse | None] = asyncio.Queue()
 
-        async def answer(request: pb.StreamClassifyRequest) -> None:
-            answers.put_nowait(await self._answer(request))
+        id_ = request_id(context)
+
+        async def answer(place: int, request: pb.StreamClassifyRequest) -> None:
+            answers.put_nowait(await self._answer(request, f"{id_}/{place}"))
 
         async def read() -> None:
             try:
                 async with asyncio.TaskGroup() as group:
+                    place = 0
                     async for request in request_iterator:
                         await slots.acquire()
-                        group.create_task(answer(request))
+                        group.create_task(answer(place, request))
+                        place += 1
             finally:
                 answers.put_nowait(None)
 
@@ -74,11 +81,11 @@ class ClassificationServicer(ClassificationServiceServicer):
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
 
-    async def _answer(self, request: pb.StreamClassifyRequest) -> pb.StreamClassifyResponse:
+    async def _answer(self, request: pb.StreamClassifyRequest, known_by: str) -> pb.StreamClassifyResponse:
         id_ = request.correlation_id
         try:
             _check_correlation(id_)
-            classification = await self._classify_one(request)
+            classification = await self._classify_one(request, known_by)
             return pb.StreamClassifyResponse(correlation_id=id_, classification=classification)
         except NearvoteError as error:
             log_cause(error, "StreamClassify")
@@ -87,15 +94,15 @@ class ClassificationServicer(ClassificationServiceServicer):
             _log.exception("internal_error", method="StreamClassify")
             return pb.StreamClassifyResponse(correlation_id=id_, error=internal_to_wire())
 
-    async def _classify_one(self, request: pb.ClassifyRequest | pb.StreamClassifyRequest) -> Any:
+    async def _classify_one(self, request: pb.ClassifyRequest | pb.StreamClassifyRequest, known_by: str) -> Any:
         (classified,) = await self._classifier.classify(
-            tenant(), [request.text], request.tasks, _options(request.options)
+            tenant(), [request.text], request.tasks, _options(request.options, (known_by,))
         )
         return wire.classification_to_wire(classified)
 
 
-def _options(asked: pb.ClassifyOptions) -> Options:
-    options = wire.options_from_wire(asked)
+def _options(asked: pb.ClassifyOptions, request_ids: tuple[str, ...]) -> Options:
+    options = wire.options_from_wire(asked, request_ids)
     if options.with_texts:
         require(Role.CURATE, "neighbours' texts")
     return options

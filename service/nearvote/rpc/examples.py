@@ -5,9 +5,11 @@ from collections.abc import AsyncIterator
 from typing import TypeAlias
 
 from nearvote.curate import BegunImport, Curator
+from nearvote.erase import Eraser
 from nearvote.errors import NearvoteError
+from nearvote.examples.store import Selection
 from nearvote.rpc import wire
-from nearvote.rpc.caller import Context, tenant
+from nearvote.rpc.caller import Context, caller, tenant
 from nearvote.rpc.pages import page_start, page_token
 from nearvote.rpc.status import error_to_wire
 from nearvote.v1 import example_service_pb2 as pb
@@ -19,13 +21,15 @@ _Begun: TypeAlias = tuple[pb.ImportExamplesRequest, "asyncio.Task[BegunImport]"]
 class ExampleServicer(ExampleServiceServicer):
     """Keeps the labelled examples."""
 
-    def __init__(self, curator: Curator) -> None:
+    def __init__(self, curator: Curator, eraser: Eraser) -> None:
         self._curator = curator
+        self._eraser = eraser
 
     async def CreateExample(self, request: pb.CreateExampleRequest, context: Context) -> pb.CreateExampleResponse:
         """Adds or replaces one example."""
         try:
-            (saved,) = await self._curator.create(tenant(), [wire.draft_from_wire(request.example)])
+            draft = wire.draft_from_wire(request.example)
+            (saved,) = await self._curator.create(tenant(), [draft], by=caller(context))
         except NearvoteError as error:
             error.field = error.field.replace("examples[0]", "example")
             raise
@@ -36,7 +40,7 @@ class ExampleServicer(ExampleServiceServicer):
     ) -> pb.BatchCreateExamplesResponse:
         """Adds or replaces many examples."""
         drafts = [wire.draft_from_wire(example) for example in request.examples]
-        saved = await self._curator.create(tenant(), drafts)
+        saved = await self._curator.create(tenant(), drafts, by=caller(context))
         return pb.BatchCreateExamplesResponse(
             examples=[wire.example_to_wire(one.example) for one in saved],
             created_count=len({one.example.id for one in saved if one.created}),
@@ -76,8 +80,14 @@ class ExampleServicer(ExampleServiceServicer):
 
     async def DeleteExample(self, request: pb.DeleteExampleRequest, context: Context) -> pb.DeleteExampleResponse:
         """Deletes one example."""
-        await self._curator.delete(tenant(), request.task, request.id)
+        await self._curator.delete(tenant(), request.task, request.id, by=caller(context))
         return pb.DeleteExampleResponse()
+
+    async def DeleteExamples(self, request: pb.DeleteExamplesRequest, context: Context) -> pb.DeleteExamplesResponse:
+        """Deletes all examples of a source or a subject."""
+        selection = Selection(request.task, request.source, request.subject)
+        erased = await self._eraser.delete_selected(tenant(), selection, caller(context))
+        return pb.DeleteExamplesResponse(deleted_count=erased.example_count, fitted_tasks=erased.fitted_tasks)
 
     async def ImportExamples(
         self, request_iterator: AsyncIterator[pb.ImportExamplesRequest], context: Context
@@ -105,7 +115,7 @@ class ExampleServicer(ExampleServiceServicer):
                 if isinstance(item, Exception):
                     raise item
                 request, beginning = item
-                chunk = await self._curator.finish_import(await beginning)
+                chunk = await self._curator.finish_import(await beginning, by=caller(context))
                 beginnings.discard(beginning)
                 yield pb.ImportExamplesResponse(
                     last_line=request.items[-1].line,

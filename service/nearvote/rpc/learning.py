@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 from nearvote.learn.learner import Learner
 from nearvote.rpc import learning_wire as wire
-from nearvote.rpc.caller import Context, tenant
+from nearvote.rpc.caller import Context, caller, tenant
 from nearvote.v1 import learning_service_pb2 as pb
 from nearvote.v1.learning_service_pb2_grpc import LearningServiceServicer
 
@@ -25,6 +25,7 @@ class LearningServicer(LearningServiceServicer):
             request.task,
             wire.goal_from_wire(request.goal),
             [wire.validation_from_wire(message) for message in request.validation_messages],
+            by=caller(context),
         )
         return pb.StartFitResponse(job=wire.job_to_wire(job))
 
@@ -38,7 +39,7 @@ class LearningServicer(LearningServiceServicer):
 
     async def RollBackFit(self, request: pb.RollBackFitRequest, context: Context) -> pb.RollBackFitResponse:
         """Goes back to the former fit."""
-        version = await self._learner.roll_back(tenant(), request.task)
+        version = await self._learner.roll_back(tenant(), request.task, by=caller(context))
         return pb.RollBackFitResponse(fit_version=version)
 
     async def GetFit(self, request: pb.GetFitRequest, context: Context) -> pb.GetFitResponse:

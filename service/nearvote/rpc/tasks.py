@@ -5,7 +5,7 @@ from dataclasses import replace
 from nearvote.curate import MAX_PAGE
 from nearvote.errors import InvalidField
 from nearvote.rpc import wire
-from nearvote.rpc.caller import Context, tenant
+from nearvote.rpc.caller import Context, caller, tenant
 from nearvote.rpc.pages import page_start, page_token
 from nearvote.tasks.registry import TaskRegistry
 from nearvote.tasks.task import Task
@@ -41,7 +41,7 @@ class TaskServicer(TaskServiceServicer):
 
     async def CreateTask(self, request: pb.CreateTaskRequest, context: Context) -> pb.CreateTaskResponse:
         """Creates a task."""
-        task = await self._tasks.create(tenant(), wire.task_from_wire(request.task))
+        task = await self._tasks.create(tenant(), wire.task_from_wire(request.task), by=caller(context))
         return pb.CreateTaskResponse(task=wire.task_to_wire(task))
 
     async def GetTask(self, request: pb.GetTaskRequest, context: Context) -> pb.GetTaskResponse:
@@ -68,13 +68,12 @@ class TaskServicer(TaskServiceServicer):
         changed = _masked(stored, given, list(request.update_mask.paths))
         # The change is made on what was read here, so it holds only for that.
         expected = given.policy_version or stored.policy_version
-        return pb.UpdateTaskResponse(
-            task=wire.task_to_wire(await self._tasks.update(tenant(), changed, expected_version=expected))
-        )
+        updated = await self._tasks.update(tenant(), changed, expected_version=expected, by=caller(context))
+        return pb.UpdateTaskResponse(task=wire.task_to_wire(updated))
 
     async def DeleteTask(self, request: pb.DeleteTaskRequest, context: Context) -> pb.DeleteTaskResponse:
         """Deletes a task."""
-        count = await self._tasks.delete(tenant(), request.name, force=request.force)
+        count = await self._tasks.delete(tenant(), request.name, force=request.force, by=caller(context))
         return pb.DeleteTaskResponse(deleted_example_count=count)
 
 

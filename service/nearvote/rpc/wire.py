@@ -57,12 +57,15 @@ _SCORE_KIND_OF = _inverse(_SCORE_KINDS)
 _ACTION_OF = _inverse(_ACTIONS)
 
 
-def options_from_wire(options: classification_service_pb2.ClassifyOptions) -> Options:
-    """What a caller asked to be answered with."""
+def options_from_wire(
+    options: classification_service_pb2.ClassifyOptions, request_ids: tuple[str, ...] = ()
+) -> Options:
+    """What a caller asked to be answered with, and what the answers are to be known by."""
     return Options(
         with_texts=options.include_neighbor_texts,
         neighbor_limit=options.neighbor_limit if options.HasField("neighbor_limit") else None,
         k=options.k if options.HasField("k") else None,
+        request_ids=request_ids,
     )
 
 
@@ -81,6 +84,7 @@ def classification_to_wire(classification: Classification) -> prediction_pb2.Cla
         window_count=classification.window_count,
         encoder_revision=classification.encoder_revision,
         encoder_key=classification.encoder_key,
+        request_id=classification.request_id,
         timings=prediction_pb2.StageTimings(
             clean_seconds=timings.clean,
             queue_seconds=timings.queue,
@@ -99,6 +103,7 @@ def classification_from_wire(message: prediction_pb2.Classification) -> Classifi
         window_count=message.window_count,
         encoder_revision=message.encoder_revision,
         encoder_key=message.encoder_key,
+        request_id=message.request_id,
         timings=StageTimings(
             clean=timings.clean_seconds,
             queue=timings.queue_seconds,
@@ -183,13 +188,21 @@ def draft_from_wire(message: example_pb2.Example) -> Draft:
         labels=tuple(message.labels),
         weight=message.weight if message.HasField("weight") else 1.0,
         source=message.source,
+        subject=message.subject,
+        expires_us=time_from_wire(message.expire_time) if message.HasField("expire_time") else None,
     )
 
 
 def draft_to_wire(draft: Draft) -> example_pb2.Example:
     """The same, for a client."""
     return example_pb2.Example(
-        task=draft.task, text=draft.text, labels=draft.labels, weight=draft.weight, source=draft.source
+        task=draft.task,
+        text=draft.text,
+        labels=draft.labels,
+        weight=draft.weight,
+        source=draft.source,
+        subject=draft.subject,
+        expire_time=optional_time_to_wire(draft.expires_us),
     )
 
 
@@ -204,6 +217,8 @@ def example_to_wire(example: Example) -> example_pb2.Example:
         source=example.source,
         create_time=time_to_wire(example.created_us),
         update_time=time_to_wire(example.updated_us),
+        subject=example.subject,
+        expire_time=optional_time_to_wire(example.expires_us),
     )
 
 
@@ -219,6 +234,8 @@ def example_from_wire(message: example_pb2.Example) -> Example:
         source=message.source,
         created_us=time_from_wire(message.create_time),
         updated_us=time_from_wire(message.update_time),
+        subject=message.subject,
+        expires_us=time_from_wire(message.expire_time) if message.HasField("expire_time") else None,
     )
 
 
@@ -331,6 +348,11 @@ def limits_from_wire(message: info_service_pb2.Limits) -> Limits:
 def time_to_wire(micros: int) -> Timestamp:
     """Microseconds since 1970-01-01 UTC for the wire."""
     return Timestamp(seconds=micros // _MICROS, nanos=micros % _MICROS * 1000)
+
+
+def optional_time_to_wire(micros: int | None) -> Timestamp | None:
+    """A time for the wire, where there is one."""
+    return None if micros is None else time_to_wire(micros)
 
 
 def time_from_wire(time: Timestamp) -> int:

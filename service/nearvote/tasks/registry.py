@@ -4,9 +4,12 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol
 
+from nearvote.access.caller import Caller
+from nearvote.audit.event import Action, Change
+from nearvote.audit.log import SERVICE, Recorder, Unrecorded
 from nearvote.errors import (
     InvalidTask,
     LabelInUse,
@@ -29,6 +32,7 @@ from nearvote.voting.policy import Policy
 REFRESH_SECONDS = 2.0
 
 _VERSIONS = "examples_version"
+_RECORDED = ("description", "labels", "benign_label", "out_of_scope_label")
 
 
 class TaskStore(DocumentStore, Protocol):
@@ -38,16 +42,28 @@ class TaskStore(DocumentStore, Protocol):
         """How many examples the task has, and how many of them have each label."""
         ...
 
+    async def next_end(self, tenant: str, task: str) -> int | None:
+        """When the next of the task's examples ends; None when none will."""
+        ...
+
     async def delete_task(self, tenant: str, task: str) -> int:
         """Deletes all examples of a task. Returns how many there were."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """How many examples there are until the next of them ends."""
+
+    sizes: ClassSizes
+    until_us: int | None
 
 
 @dataclass(slots=True)
 class _Snapshot:
     tasks: dict[str, Task]
     examples_versions: dict[str, int]
-    class_sizes: dict[str, ClassSizes]
+    class_sizes: dict[str, _Counted]
     read_at: float
 
 
@@ -57,6 +73,7 @@ class TaskRegistry:
     Args:
         store: Where they are kept.
         limits: How many there may be.
+        audit: Records changes.
         now_us: The time, in microseconds since 1970-01-01 UTC.
         monotonic: A clock for the age of what was read, in seconds.
     """
@@ -66,12 +83,14 @@ class TaskRegistry:
         store: TaskStore,
         limits: Limits,
         *,
+        audit: Recorder | None = None,
         now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self.fits = Fits(store)
         self._limits = limits
+        self._audit = audit or Unrecorded()
         self._now_us = now_us
         self._monotonic = monotonic
         self._snapshots: dict[str, _Snapshot] = {}
@@ -109,7 +128,7 @@ class TaskRegistry:
         """The tenant's tasks as they were last read, however long ago, by name; none where they never were."""
         return self._last_read.get(tenant, {})
 
-    async def create(self, tenant: str, task: Task) -> Task:
+    async def create(self, tenant: str, task: Task, *, by: Caller = SERVICE) -> Task:
         """Stores a new task.
 
         Raises:
@@ -127,17 +146,18 @@ class TaskRegistry:
             if len(tasks) >= self._limits.max_tasks:
                 raise LimitReached(f"there are {len(tasks)} tasks already, as many as the service takes; delete one")
             now = self._now_us()
-            return await self._save(
-                tenant, replace(task, policy_version=1, fit_version=0, slot=None, created_us=now, updated_us=now)
-            )
+            new = replace(task, policy_version=1, fit_version=0, slot=None, created_us=now, updated_us=now)
+            async with self._audit.recording(tenant, by, [_change(Action.TASK_CREATED, None, new)]):
+                return await self._save(tenant, new)
 
-    async def update(self, tenant: str, changed: Task, *, expected_version: int = 0) -> Task:
+    async def update(self, tenant: str, changed: Task, *, expected_version: int = 0, by: Caller = SERVICE) -> Task:
         """Stores a changed task.
 
         Args:
             tenant: Whose it is.
             changed: The task as it is to be.
             expected_version: Policy version that the change was made on; 0 for any.
+            by: Who asks for it.
 
         Raises:
             InvalidTask: Something in it can't be right.
@@ -167,19 +187,28 @@ class TaskRegistry:
                         f"label '{label}' has {sizes.by_label[label]} examples: delete or relabel them first",
                         field="labels",
                     )
-            return await self._save(
-                tenant,
-                replace(
-                    changed,
-                    policy_version=stored.policy_version + 1,
-                    fit_version=stored.fit_version,
-                    slot=stored.slot,
-                    created_us=stored.created_us,
-                    updated_us=self._now_us(),
-                ),
+            new = replace(
+                changed,
+                policy_version=stored.policy_version + 1,
+                fit_version=stored.fit_version,
+                slot=stored.slot,
+                created_us=stored.created_us,
+                updated_us=self._now_us(),
             )
+            async with self._audit.recording(tenant, by, [_change(Action.TASK_UPDATED, stored, new)]):
+                return await self._save(tenant, new)
 
-    async def switch(self, tenant: str, task: Task, *, policy: Policy, fit_version: int, slot: Slot | None) -> Task:
+    async def switch(
+        self,
+        tenant: str,
+        task: Task,
+        *,
+        policy: Policy,
+        fit_version: int,
+        slot: Slot | None,
+        action: Action = Action.TASK_FITTED,
+        by: Caller = SERVICE,
+    ) -> Task:
         """Lets another fit serve, with its policy. One write: the old ones or the new ones. Called under `changing`.
 
         Args:
@@ -188,6 +217,8 @@ class TaskRegistry:
             policy: The fit's policy.
             fit_version: The fit; 0 for none.
             slot: Where its metric's vectors are; None for the plain ones.
+            action: Whether it is a new fit or a former one.
+            by: Who asked for it.
 
         Raises:
             TaskNotFound: The task is gone.
@@ -199,25 +230,25 @@ class TaskRegistry:
         # A change of the policy, of what is stopped, say, must not be lost in the fit's.
         if (stored.created_us, stored.policy_version) != (task.created_us, task.policy_version):
             raise TaskChanged("the task was changed meanwhile: fit it again", field="task")
-        return await self._save(
-            tenant,
-            replace(
-                stored,
-                policy=policy,
-                policy_version=stored.policy_version + 1,
-                fit_version=fit_version,
-                slot=slot,
-                updated_us=self._now_us(),
-            ),
+        new = replace(
+            stored,
+            policy=policy,
+            policy_version=stored.policy_version + 1,
+            fit_version=fit_version,
+            slot=slot,
+            updated_us=self._now_us(),
         )
+        async with self._audit.recording(tenant, by, [_change(action, stored, new)]):
+            return await self._save(tenant, new)
 
-    async def delete(self, tenant: str, name: str, *, force: bool) -> int:
+    async def delete(self, tenant: str, name: str, *, force: bool, by: Caller = SERVICE) -> int:
         """Deletes a task.
 
         Args:
             tenant: Whose it is.
             name: Its name.
             force: Delete its examples too.
+            by: Who asks for it.
 
         Returns:
             How many examples went with it.
@@ -232,12 +263,13 @@ class TaskRegistry:
             count = (await self._store.class_sizes(tenant, name)).total
             if count and not force:
                 raise TaskNotEmpty(f"task '{name}' has {count} examples; delete them with it by force", field="force")
-            # The task first: cut short in between, its examples are out of sight, and go with the next deletion.
-            await self._store.delete_document(TASKS_KIND, tenant, name)
-            await self._store.delete_document(_VERSIONS, tenant, name)
-            await self.fits.delete_all(tenant, task)
-            self._forget(tenant)
-            return await self._store.delete_task(tenant, name)
+            async with self._audit.recording(tenant, by, [_change(Action.TASK_DELETED, task, None, count)]):
+                # The task first: cut short in between, its examples are out of sight, and go with the next deletion.
+                await self._store.delete_document(TASKS_KIND, tenant, name)
+                await self._store.delete_document(_VERSIONS, tenant, name)
+                await self.fits.delete_all(tenant, task)
+                self._forget(tenant)
+                return await self._store.delete_task(tenant, name)
 
     async def examples_version(self, tenant: str, name: str) -> int:
         """Time of the last change to a task's examples, in microseconds since 1970-01-01 UTC; 0 before the first."""
@@ -246,12 +278,14 @@ class TaskRegistry:
     async def class_sizes(self, tenant: str, name: str) -> ClassSizes:
         """How many examples a task has, and how many of them have each label."""
         snapshot = await self._snapshot(tenant)
-        if name in snapshot.class_sizes:
-            return snapshot.class_sizes[name]
+        known = snapshot.class_sizes.get(name)
+        if known is not None and (known.until_us is None or self._now_us() < known.until_us):
+            return known.sizes
         changes = self._changes.get(tenant, 0)
+        until_us = await self._store.next_end(tenant, name)  # first: what ends in between is not counted
         sizes = await self._store.class_sizes(tenant, name)
         if self._changes.get(tenant, 0) == changes:  # else it was counted before the change
-            snapshot.class_sizes[name] = sizes
+            snapshot.class_sizes[name] = _Counted(sizes, until_us)
         return sizes
 
     async def examples_changed(self, tenant: str, name: str) -> None:
@@ -312,3 +346,24 @@ def _read(
         raise StoreUnavailable(
             "the tasks that the store has can't be read: try again, and where it stays so, check the store's data"
         ) from error
+
+
+def _change(action: Action, before: Task | None, after: Task | None, example_count: int = 0) -> Change:
+    """What is recorded of a change of a task."""
+    task = after or before
+    return Change(
+        action,
+        task.name if task else "",
+        example_count=example_count,
+        policy_versions=(before.policy_version if before else 0, after.policy_version if after else 0),
+        fit_versions=(before.fit_version if before else 0, after.fit_version if after else 0),
+        changed_fields=_differing(before, after) if before and after else (),
+    )
+
+
+def _differing(before: Task, after: Task) -> tuple[str, ...]:
+    """The fields that were changed, those of the policy as `policy.k`."""
+    changed = [name for name in _RECORDED if getattr(before, name) != getattr(after, name)]
+    policy = [field.name for field in fields(Policy)]
+    changed += [f"policy.{name}" for name in policy if getattr(before.policy, name) != getattr(after.policy, name)]
+    return tuple(changed)

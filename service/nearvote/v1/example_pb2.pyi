@@ -33,6 +33,8 @@ class Example(_message.Message):
     SOURCE_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """A UUID derived from tenant, task and text: the same text added twice is one example. Set by the service."""
     task: _builtins.str
@@ -43,6 +45,10 @@ class Example(_message.Message):
     """How much its vote counts, 0.001 to 100. 1 when not set."""
     source: _builtins.str
     """Where it comes from: a file, a person, a campaign. Up to 256 bytes; may be empty."""
+    subject: _builtins.str
+    """Who the text is about or from, as an id that means nothing elsewhere: what `DeleteExamples` finds it by. Up to 256
+    bytes; may be empty.
+    """
     @_builtins.property
     def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Its labels, each one of the task's: exactly one in a single-label task, one or more in a multi-label task, where
@@ -57,6 +63,12 @@ class Example(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When it was last changed. Set by the service."""
 
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When it ends: from then on it neither votes nor is listed or counted, and soon after it is deleted. In the future
+        when it is added. Never when not set.
+        """
+
     def __init__(
         self,
         *,
@@ -68,10 +80,12 @@ class Example(_message.Message):
         source: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        subject: _builtins.str = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "create_time", b"create_time", "update_time", b"update_time", "weight", b"weight"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "create_time", b"create_time", "expire_time", b"expire_time", "update_time", b"update_time", "weight", b"weight"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "create_time", b"create_time", "id", b"id", "labels", b"labels", "source", b"source", "task", b"task", "text", b"text", "update_time", b"update_time", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "create_time", b"create_time", "expire_time", b"expire_time", "id", b"id", "labels", b"labels", "source", b"source", "subject", b"subject", "task", b"task", "text", b"text", "update_time", b"update_time", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__weight: _TypeAlias = _typing.Literal["weight"]  # noqa: Y015
     _WhichOneofArgType__weight: _TypeAlias = _typing.Literal["_weight", b"_weight"]  # noqa: Y015

@@ -370,6 +370,64 @@ class DeleteExampleResponse(_message.Message):
 Global___DeleteExampleResponse: _TypeAlias = DeleteExampleResponse  # noqa: Y015
 
 @_typing.final
+class DeleteExamplesRequest(_message.Message):
+    """Whose examples are to be deleted. Source or subject is set; where both are, an example has both."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    task: _builtins.str
+    """Only those of this task; of all tasks when empty."""
+    source: _builtins.str
+    """Where they come from."""
+    subject: _builtins.str
+    """Who they are about or from."""
+    def __init__(
+        self,
+        *,
+        task: _builtins.str = ...,
+        source: _builtins.str = ...,
+        subject: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["source", b"source", "subject", b"subject", "task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteExamplesRequest: _TypeAlias = DeleteExamplesRequest  # noqa: Y015
+
+@_typing.final
+class DeleteExamplesResponse(_message.Message):
+    """They are gone."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELETED_COUNT_FIELD_NUMBER: _builtins.int
+    FITTED_TASKS_FIELD_NUMBER: _builtins.int
+    deleted_count: _builtins.int
+    """How many there were; 0 when there were none."""
+    @_builtins.property
+    def fitted_tasks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The tasks among theirs that are fitted, by name: fit them again to unlearn what was deleted."""
+
+    def __init__(
+        self,
+        *,
+        deleted_count: _builtins.int = ...,
+        fitted_tasks: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted_count", b"deleted_count", "fitted_tasks", b"fitted_tasks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteExamplesResponse: _TypeAlias = DeleteExamplesResponse  # noqa: Y015
+
+@_typing.final
 class ImportItem(_message.Message):
     """One item of an import."""
 

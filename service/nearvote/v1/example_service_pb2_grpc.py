@@ -65,6 +65,11 @@ class ExampleServiceStub:
                 request_serializer=nearvote_dot_v1_dot_example__service__pb2.DeleteExampleRequest.SerializeToString,
                 response_deserializer=nearvote_dot_v1_dot_example__service__pb2.DeleteExampleResponse.FromString,
                 _registered_method=True)
+        self.DeleteExamples = channel.unary_unary(
+                '/nearvote.v1.ExampleService/DeleteExamples',
+                request_serializer=nearvote_dot_v1_dot_example__service__pb2.DeleteExamplesRequest.SerializeToString,
+                response_deserializer=nearvote_dot_v1_dot_example__service__pb2.DeleteExamplesResponse.FromString,
+                _registered_method=True)
         self.ImportExamples = channel.stream_stream(
                 '/nearvote.v1.ExampleService/ImportExamples',
                 request_serializer=nearvote_dot_v1_dot_example__service__pb2.ImportExamplesRequest.SerializeToString,
@@ -82,7 +87,8 @@ class ExampleServiceServicer:
     """
 
     def CreateExample(self, request, context):
-        """Adds an example or, when its text is known in the task, replaces its labels, weight and source.
+        """Adds an example or, when its text is known in the task, replaces its labels, weight and source, and its subject and
+        end where they are given.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -118,6 +124,14 @@ class ExampleServiceServicer:
 
     def DeleteExample(self, request, context):
         """Deletes one example: its text, its vectors and its vote.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteExamples(self, request, context):
+        """Deletes all examples of a source or a subject: their texts, their vectors and their votes. Fits of their tasks that
+        are under way are cancelled; those that were made stay, with what they learned of all examples together.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -170,6 +184,11 @@ def add_ExampleServiceServicer_to_server(servicer, server):
                     servicer.DeleteExample,
                     request_deserializer=nearvote_dot_v1_dot_example__service__pb2.DeleteExampleRequest.FromString,
                     response_serializer=nearvote_dot_v1_dot_example__service__pb2.DeleteExampleResponse.SerializeToString,
+            ),
+            'DeleteExamples': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteExamples,
+                    request_deserializer=nearvote_dot_v1_dot_example__service__pb2.DeleteExamplesRequest.FromString,
+                    response_serializer=nearvote_dot_v1_dot_example__service__pb2.DeleteExamplesResponse.SerializeToString,
             ),
             'ImportExamples': grpc.stream_stream_rpc_method_handler(
                     servicer.ImportExamples,
@@ -345,6 +364,33 @@ class ExampleService:
             '/nearvote.v1.ExampleService/DeleteExample',
             nearvote_dot_v1_dot_example__service__pb2.DeleteExampleRequest.SerializeToString,
             nearvote_dot_v1_dot_example__service__pb2.DeleteExampleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteExamples(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nearvote.v1.ExampleService/DeleteExamples',
+            nearvote_dot_v1_dot_example__service__pb2.DeleteExamplesRequest.SerializeToString,
+            nearvote_dot_v1_dot_example__service__pb2.DeleteExamplesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -34,7 +34,9 @@ class ExampleServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ExampleServiceAsyncStub: ...
     CreateExample: _grpc.UnaryUnaryMultiCallable[_example_service_pb2.CreateExampleRequest, _example_service_pb2.CreateExampleResponse]
-    """Adds an example or, when its text is known in the task, replaces its labels, weight and source."""
+    """Adds an example or, when its text is known in the task, replaces its labels, weight and source, and its subject and
+    end where they are given.
+    """
     BatchCreateExamples: _grpc.UnaryUnaryMultiCallable[_example_service_pb2.BatchCreateExamplesRequest, _example_service_pb2.BatchCreateExamplesResponse]
     """Adds many examples at once. Refused whole when one of them is invalid."""
     GetExample: _grpc.UnaryUnaryMultiCallable[_example_service_pb2.GetExampleRequest, _example_service_pb2.GetExampleResponse]
@@ -45,6 +47,10 @@ class ExampleServiceStub:
     """Returns the examples nearest to a text, nearest first."""
     DeleteExample: _grpc.UnaryUnaryMultiCallable[_example_service_pb2.DeleteExampleRequest, _example_service_pb2.DeleteExampleResponse]
     """Deletes one example: its text, its vectors and its vote."""
+    DeleteExamples: _grpc.UnaryUnaryMultiCallable[_example_service_pb2.DeleteExamplesRequest, _example_service_pb2.DeleteExamplesResponse]
+    """Deletes all examples of a source or a subject: their texts, their vectors and their votes. Fits of their tasks that
+    are under way are cancelled; those that were made stay, with what they learned of all examples together.
+    """
     ImportExamples: _grpc.StreamStreamMultiCallable[_example_service_pb2.ImportExamplesRequest, _example_service_pb2.ImportExamplesResponse]
     """Adds the examples of a stream, chunk by chunk, in order. Each chunk is acknowledged once it is stored. Invalid
     items are refused one by one and do not end the stream.
@@ -58,7 +64,9 @@ class ExampleServiceAsyncStub(ExampleServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateExample: _aio.UnaryUnaryMultiCallable[_example_service_pb2.CreateExampleRequest, _example_service_pb2.CreateExampleResponse]  # type: ignore[assignment]
-    """Adds an example or, when its text is known in the task, replaces its labels, weight and source."""
+    """Adds an example or, when its text is known in the task, replaces its labels, weight and source, and its subject and
+    end where they are given.
+    """
     BatchCreateExamples: _aio.UnaryUnaryMultiCallable[_example_service_pb2.BatchCreateExamplesRequest, _example_service_pb2.BatchCreateExamplesResponse]  # type: ignore[assignment]
     """Adds many examples at once. Refused whole when one of them is invalid."""
     GetExample: _aio.UnaryUnaryMultiCallable[_example_service_pb2.GetExampleRequest, _example_service_pb2.GetExampleResponse]  # type: ignore[assignment]
@@ -69,6 +77,10 @@ class ExampleServiceAsyncStub(ExampleServiceStub):
     """Returns the examples nearest to a text, nearest first."""
     DeleteExample: _aio.UnaryUnaryMultiCallable[_example_service_pb2.DeleteExampleRequest, _example_service_pb2.DeleteExampleResponse]  # type: ignore[assignment]
     """Deletes one example: its text, its vectors and its vote."""
+    DeleteExamples: _aio.UnaryUnaryMultiCallable[_example_service_pb2.DeleteExamplesRequest, _example_service_pb2.DeleteExamplesResponse]  # type: ignore[assignment]
+    """Deletes all examples of a source or a subject: their texts, their vectors and their votes. Fits of their tasks that
+    are under way are cancelled; those that were made stay, with what they learned of all examples together.
+    """
     ImportExamples: _aio.StreamStreamMultiCallable[_example_service_pb2.ImportExamplesRequest, _example_service_pb2.ImportExamplesResponse]  # type: ignore[assignment]
     """Adds the examples of a stream, chunk by chunk, in order. Each chunk is acknowledged once it is stored. Invalid
     items are refused one by one and do not end the stream.
@@ -85,7 +97,9 @@ class ExampleServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _example_service_pb2.CreateExampleRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_example_service_pb2.CreateExampleResponse, _abc.Awaitable[_example_service_pb2.CreateExampleResponse]]:
-        """Adds an example or, when its text is known in the task, replaces its labels, weight and source."""
+        """Adds an example or, when its text is known in the task, replaces its labels, weight and source, and its subject and
+        end where they are given.
+        """
 
     @_abc_1.abstractmethod
     def BatchCreateExamples(
@@ -126,6 +140,16 @@ class ExampleServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_example_service_pb2.DeleteExampleResponse, _abc.Awaitable[_example_service_pb2.DeleteExampleResponse]]:
         """Deletes one example: its text, its vectors and its vote."""
+
+    @_abc_1.abstractmethod
+    def DeleteExamples(
+        self,
+        request: _example_service_pb2.DeleteExamplesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_example_service_pb2.DeleteExamplesResponse, _abc.Awaitable[_example_service_pb2.DeleteExamplesResponse]]:
+        """Deletes all examples of a source or a subject: their texts, their vectors and their votes. Fits of their tasks that
+        are under way are cancelled; those that were made stay, with what they learned of all examples together.
+        """
 
     @_abc_1.abstractmethod
     def ImportExamples(

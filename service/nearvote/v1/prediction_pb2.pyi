@@ -375,12 +375,17 @@ class Classification(_message.Message):
     ENCODER_REVISION_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
     ENCODER_KEY_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     window_count: _builtins.int
     """How many windows the text was cut into: 1 unless it is longer than the encoder's input; 0 when it has no text."""
     encoder_revision: _builtins.str
     """Hash of the weights of the encoder that embedded it, SHA-256 in hexadecimal."""
     encoder_key: _builtins.str
     """The encoder's spec, as `InfoService.GetInfo` describes it: equal keys, comparable vectors."""
+    request_id: _builtins.str
+    """What `AuditService.ExplainPrediction` knows this answer by. The call's metadata `x-request-id`, 1 to 128 visible
+    ASCII characters, where it has one, else made up; in batches and streams with `/` and the message's place, from 0.
+    """
     @_builtins.property
     def predictions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Prediction]:
         """One prediction for each task asked, in the order asked."""
@@ -397,10 +402,11 @@ class Classification(_message.Message):
         encoder_revision: _builtins.str = ...,
         timings: Global___StageTimings | None = ...,
         encoder_key: _builtins.str = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["encoder_key", b"encoder_key", "encoder_revision", b"encoder_revision", "predictions", b"predictions", "timings", b"timings", "window_count", b"window_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["encoder_key", b"encoder_key", "encoder_revision", b"encoder_revision", "predictions", b"predictions", "request_id", b"request_id", "timings", b"timings", "window_count", b"window_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
