@@ -3,16 +3,22 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from nearvote.access.caller import Caller
+from nearvote.audit.event import Action
+from nearvote.audit.log import Recorder, Unrecorded
 from nearvote.embedding.embedder import Embedder
+from nearvote.examples.audited import deleted
 from nearvote.examples.engine import Engine
 from nearvote.examples.qdrant_store import QdrantStore
 from nearvote.examples.spaces import activate_space, create_space, drop_inactive, open_store, stored_space
 from nearvote.examples.store import EmbeddedExample, VectorSpace
 from nearvote.tasks.document import TASKS_KIND, task_from_document, task_to_document
 from nearvote.tasks.fits import Fits
+from nearvote.tasks.registry import change_of_task
 
 # Examples embedded and written at a time.
 _CHUNK = 256
+_REINDEX = Caller(name="(reindex)")  # whoever ran the command
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +37,11 @@ class Reindexed:
 
 
 async def reindex(
-    engine: Engine, embedder: Embedder, space: VectorSpace, progress: Callable[[int, int], None] = lambda _a, _b: None
+    engine: Engine,
+    embedder: Embedder,
+    space: VectorSpace,
+    progress: Callable[[int, int], None] = lambda _a, _b: None,
+    audit: Recorder | None = None,
 ) -> Reindexed:
     """Embeds the stored texts with another encoder and makes its vectors the ones that are served.
 
@@ -42,6 +52,7 @@ async def reindex(
         embedder: The encoder to change to.
         space: Its vector space.
         progress: Told how many examples are done, and how many there are.
+        audit: Records what goes with the former vectors.
 
     Returns:
         What was done; nothing when the stored vectors are this encoder's already.
@@ -52,16 +63,26 @@ async def reindex(
         await drop_inactive(engine)  # what an earlier run, cut short at its end, has left
         return Reindexed(0, ())
     old = await open_store(engine, old_space)
+<<<<<<< HEAD
     await drop_inactive(engine)  # what an earlier run left
     new = await create_space(engine, space, state=old.collections["state"])
     report = await _copy(old, new, embedder, progress)
     refit = await _drop_fits(new)
     await activate_space(engine, new, space)
     await drop_inactive(engine)
+=======
+    await drop_other_spaces(engine, old_space)  # what an earlier run left
+    new = await create_space(engine, space)
+    audit = audit or Unrecorded()
+    report = await _copy(old, new, embedder, progress, audit)
+    refit = await _drop_fits(new, audit)
+    await activate_space(new, space)
+    await drop_other_spaces(engine, space)
+>>>>>>> a8fce36 (A reindex is in the record of changes; tests of ends that a slow machine does not overtake)
     return replace(report, unfitted_tasks=refit)
 
 
-async def _drop_fits(store: QdrantStore) -> tuple[str, ...]:
+async def _drop_fits(store: QdrantStore, audit: Recorder) -> tuple[str, ...]:
     """What was learned of other vectors says nothing of these."""
     fits = Fits(store)
     unfitted = []
@@ -70,14 +91,15 @@ async def _drop_fits(store: QdrantStore) -> tuple[str, ...]:
         if task.fit_version:
             policy = await fits.unfitted_policy(tenant, task)
             plain = replace(task, policy=policy, policy_version=task.policy_version + 1, fit_version=0, slot=None)
-            await store.put_document(TASKS_KIND, tenant, name, task_to_document(plain))
-            await fits.delete_all(tenant, task)
+            async with audit.recording(tenant, _REINDEX, [change_of_task(Action.TASK_UPDATED, task, plain)]):
+                await store.put_document(TASKS_KIND, tenant, name, task_to_document(plain))
+                await fits.delete_all(tenant, task)
             unfitted.append(name)
     return tuple(sorted(unfitted))
 
 
 async def _copy(
-    old: QdrantStore, new: QdrantStore, embedder: Embedder, progress: Callable[[int, int], None]
+    old: QdrantStore, new: QdrantStore, embedder: Embedder, progress: Callable[[int, int], None], audit: Recorder
 ) -> Reindexed:
     total = await old.example_count()
     done = 0
@@ -87,7 +109,12 @@ async def _copy(
             chunk = page[start : start + _CHUNK]
             embedded = await embedder.embed([example.text for example in chunk])
             # A text that the other encoder can't read at all has no vector to be found by.
-            unreadable += [e.id for e, vectors in zip(chunk, embedded.windows, strict=True) if not len(vectors)]
+            lost = [e for e, vectors in zip(chunk, embedded.windows, strict=True) if not len(vectors)]
+            unreadable += [example.id for example in lost]
+            for tenant in {example.tenant for example in lost}:
+                own = deleted(example for example in lost if example.tenant == tenant)
+                async with audit.recording(tenant, _REINDEX, own):
+                    pass  # they are not written
             await new.put(
                 [
                     EmbeddedExample(e, vectors, surface)

@@ -185,7 +185,8 @@ async def reindex_with(settings: Settings, progress: Progress) -> Reindexed:
         batcher = Batcher(encoder)
         stack.push_async_callback(batcher.close)
         embedder = Embedder(encoder, batcher, html=settings.html)
-        return await reindex(engine, embedder, _space(encoder.spec, settings), progress)
+        audit = AuditLog(await open_audit_store(engine))
+        return await reindex(engine, embedder, _space(encoder.spec, settings), progress, audit)
 
 
 async def back_up_to(settings: Settings, output: Path, progress: Progress) -> Contents:

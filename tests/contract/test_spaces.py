@@ -6,11 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from nearvote.audit.event import Event
+from nearvote.audit.log import AuditLog, EventQuery
 from nearvote.embedding.batcher import Batcher
 from nearvote.embedding.embedder import Embedder
 from nearvote.embedding.encoder import Encoder, EncoderSpec, Matrix, Tokens, normalized
 from nearvote.embedding.hashing_encoder import HashingEncoder
 from nearvote.errors import EncoderMismatch
+from nearvote.examples.audit_store import open_audit_store
 from nearvote.examples.engine import Engine
 from nearvote.examples.example import Example, example_id
 from nearvote.examples.qdrant_store import QdrantStore
@@ -81,11 +84,17 @@ async def embedded_again(engine: Engine, encoder: Encoder, cut_short_at: int | N
     last = [0]
     batcher = Batcher(encoder)
     try:
-        report = await reindex(engine, Embedder(encoder, batcher), space_of(encoder), progress)
+        audit = AuditLog(await open_audit_store(engine))
+        report = await reindex(engine, Embedder(encoder, batcher), space_of(encoder), progress, audit)
     finally:
         await batcher.close()
     assert last[-1] == report.embedded_count + len(report.unreadable_ids)
     return report
+
+
+async def recorded(engine: Engine) -> list[Event]:
+    """What the record of changes has of a tenant."""
+    return (await (await open_audit_store(engine)).page("acme", EventQuery(), 100, None)).events
 
 
 async def stored(engine: Engine, texts: Sequence[str]) -> dict[str, Example]:
@@ -176,6 +185,8 @@ async def test_reindex_undoes_fits(engine: Engine) -> None:
     await store.put_document("task", "acme", "plain", task_to_document(before["plain"]))
     report = await embedded_again(engine, NEW)
     assert report.unfitted_tasks == ("other", "spam")
+    (event,) = await recorded(engine)
+    assert (event.actor, event.change.task, event.change.fit_versions) == ("(reindex)", "spam", (2, 0))
     new = await open_store(engine, NEW_SPACE)
     unfitted = {name: replace(task, policy_version=3) for name, task in (("spam", TASK), ("other", before["other"]))}
     assert await new.documents("task", "acme") == {
@@ -227,6 +238,7 @@ async def test_reindex_unreadable(engine: Engine) -> None:
     lost = {e.id for e in examples.values() if e.text == "$$$ 100 %"}
     report = await embedded_again(engine, NEW)
     assert (report.embedded_count, set(report.unreadable_ids)) == (len(examples) - len(lost), lost)
+    assert {own.id for event in await recorded(engine) for own in event.change.examples} == lost
     assert (await everything(await open_store(engine, NEW_SPACE))).keys() == examples.keys() - lost
 
 

@@ -128,11 +128,14 @@ def test_pages_and_times(server: Server) -> None:
 def test_an_example_ends(server: Server) -> None:
     """An example with an end votes until then, is in an export with it, and is deleted after it."""
     with server.client() as client:
-        end = datetime.now(UTC) + timedelta(seconds=1.5)
-        expires = end.isoformat()
+        expires = (datetime.now(UTC) + timedelta(days=1)).isoformat()
         arguments = ("-t", "spam", "-l", "ham", "--subject", "person-1", "--expires", expires, "a passing fancy")
         added = json.loads(server.cli("examples", "add", "--json", *arguments).stdout)
         assert (added["subject"], added["expires"]) == ("person-1", expires)
+        end = datetime.now(UTC) + timedelta(seconds=2)
+        client.add_example("spam", "a passing fancy", ["ham"], expires_us=round(end.timestamp() * 1_000_000))
+        (prediction,) = client.classify("a passing fancy", ["spam"], with_texts=True).predictions
+        assert "a passing fancy" in [one.text for one in prediction.neighbors]
         until(lambda: datetime.now(UTC) > end)
         assert "a passing fancy" not in [one.text for one in client.list_examples("spam")]
         (prediction,) = client.classify("a passing fancy", ["spam"], with_texts=True).predictions

@@ -147,7 +147,7 @@ class TaskRegistry:
                 raise LimitReached(f"there are {len(tasks)} tasks already, as many as the service takes; delete one")
             now = self._now_us()
             new = replace(task, policy_version=1, fit_version=0, slot=None, created_us=now, updated_us=now)
-            async with self._audit.recording(tenant, by, [_change(Action.TASK_CREATED, None, new)]):
+            async with self._audit.recording(tenant, by, [change_of_task(Action.TASK_CREATED, None, new)]):
                 return await self._save(tenant, new)
 
     async def update(self, tenant: str, changed: Task, *, expected_version: int = 0, by: Caller = SERVICE) -> Task:
@@ -195,7 +195,7 @@ class TaskRegistry:
                 created_us=stored.created_us,
                 updated_us=self._now_us(),
             )
-            async with self._audit.recording(tenant, by, [_change(Action.TASK_UPDATED, stored, new)]):
+            async with self._audit.recording(tenant, by, [change_of_task(Action.TASK_UPDATED, stored, new)]):
                 return await self._save(tenant, new)
 
     async def switch(
@@ -238,7 +238,7 @@ class TaskRegistry:
             slot=slot,
             updated_us=self._now_us(),
         )
-        async with self._audit.recording(tenant, by, [_change(action, stored, new)]):
+        async with self._audit.recording(tenant, by, [change_of_task(action, stored, new)]):
             return await self._save(tenant, new)
 
     async def delete(self, tenant: str, name: str, *, force: bool, by: Caller = SERVICE) -> int:
@@ -263,7 +263,7 @@ class TaskRegistry:
             count = (await self._store.class_sizes(tenant, name)).total
             if count and not force:
                 raise TaskNotEmpty(f"task '{name}' has {count} examples; delete them with it by force", field="force")
-            async with self._audit.recording(tenant, by, [_change(Action.TASK_DELETED, task, None, count)]):
+            async with self._audit.recording(tenant, by, [change_of_task(Action.TASK_DELETED, task, None, count)]):
                 # The task first: cut short in between, its examples are out of sight, and go with the next deletion.
                 await self._store.delete_document(TASKS_KIND, tenant, name)
                 await self._store.delete_document(_VERSIONS, tenant, name)
@@ -334,6 +334,7 @@ class TaskRegistry:
         return snapshot
 
 
+<<<<<<< HEAD
 def _read(
     tasks: Mapping[str, dict[str, Any]], versions: Mapping[str, dict[str, Any]]
 ) -> tuple[dict[str, Task], dict[str, int]]:
@@ -349,6 +350,9 @@ def _read(
 
 
 def _change(action: Action, before: Task | None, after: Task | None, example_count: int = 0) -> Change:
+=======
+def change_of_task(action: Action, before: Task | None, after: Task | None, example_count: int = 0) -> Change:
+>>>>>>> a8fce36 (A reindex is in the record of changes; tests of ends that a slow machine does not overtake)
     """What is recorded of a change of a task."""
     task = after or before
     return Change(

@@ -172,7 +172,9 @@ class AuditEvent(_message.Message):
     id: _builtins.str
     """Its id: a UUID. Ids are in the order of time."""
     actor: _builtins.str
-    """Name of the key or certificate of who did it; empty where neither is asked for, `(service)` for the service itself."""
+    """Name of the key or certificate of who did it; empty where neither is asked for; `(service)` for the service itself,
+    `(reindex)` for the command.
+    """
     address: _builtins.str
     """Where the call came from; empty when the service did it by itself."""
     action: Global___AuditAction.ValueType
