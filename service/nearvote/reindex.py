@@ -63,22 +63,13 @@ async def reindex(
         await drop_inactive(engine)  # what an earlier run, cut short at its end, has left
         return Reindexed(0, ())
     old = await open_store(engine, old_space)
-<<<<<<< HEAD
     await drop_inactive(engine)  # what an earlier run left
     new = await create_space(engine, space, state=old.collections["state"])
-    report = await _copy(old, new, embedder, progress)
-    refit = await _drop_fits(new)
-    await activate_space(engine, new, space)
-    await drop_inactive(engine)
-=======
-    await drop_other_spaces(engine, old_space)  # what an earlier run left
-    new = await create_space(engine, space)
     audit = audit or Unrecorded()
     report = await _copy(old, new, embedder, progress, audit)
     refit = await _drop_fits(new, audit)
-    await activate_space(new, space)
-    await drop_other_spaces(engine, space)
->>>>>>> a8fce36 (A reindex is in the record of changes; tests of ends that a slow machine does not overtake)
+    await activate_space(engine, new, space)
+    await drop_inactive(engine)
     return replace(report, unfitted_tasks=refit)
 
 

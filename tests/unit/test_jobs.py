@@ -169,3 +169,17 @@ async def test_a_job_does_not_end_with_its_call() -> None:
     jobs = Jobs()
     await _ended(jobs, await asyncio.create_task(call(jobs)))
     assert allowed == [10.0]
+
+
+async def test_a_tasks_jobs_are_stopped() -> None:
+    """The job of one task can be stopped without knowing its id; those of others go on."""
+    jobs, gate = Jobs(), Gate()
+    job, other = jobs.start("acme", "spam", gate.work), jobs.start("acme", "abuse", gate.work)
+    elsewhere = jobs.start("other", "spam", gate.work)
+    await asyncio.sleep(0)
+    gate.open.set()
+    await jobs.stop_task("acme", "spam")
+    assert job.state is JobState.CANCELLED
+    await jobs.stop_task("acme", "spam")
+    for one in (other, elsewhere):
+        assert (await _ended(jobs, one)).state is JobState.SUCCEEDED

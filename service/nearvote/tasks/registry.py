@@ -334,7 +334,6 @@ class TaskRegistry:
         return snapshot
 
 
-<<<<<<< HEAD
 def _read(
     tasks: Mapping[str, dict[str, Any]], versions: Mapping[str, dict[str, Any]]
 ) -> tuple[dict[str, Task], dict[str, int]]:
@@ -349,10 +348,7 @@ def _read(
         ) from error
 
 
-def _change(action: Action, before: Task | None, after: Task | None, example_count: int = 0) -> Change:
-=======
 def change_of_task(action: Action, before: Task | None, after: Task | None, example_count: int = 0) -> Change:
->>>>>>> a8fce36 (A reindex is in the record of changes; tests of ends that a slow machine does not overtake)
     """What is recorded of a change of a task."""
     task = after or before
     return Change(
