@@ -12,8 +12,10 @@ from typing import IO
 
 from nearvote.errors import CannotBackUp, InvalidBackup, StoreNotEmpty
 from nearvote.examples.archive import END, HEADER, POINTS, Packer, points_from_json, points_to_json, read_parts
+from nearvote.examples.audit_store import open_audit_store
 from nearvote.examples.engine import Engine, Found
 from nearvote.examples.spaces import (
+    AUDIT_COLLECTION,
     Places,
     activate_space,
     create_space,
@@ -29,7 +31,7 @@ from nearvote.version import VERSION
 
 FORMAT = 1
 
-_PAGE = {"examples": 64, "state": 4}  # points in a part; a document may be a fit, of megabytes
+_PAGE = {"examples": 64, "state": 4, "audit": 256}  # points in a part; a document may be a fit, of megabytes
 
 Progress = Callable[[int, int], None]
 
@@ -43,16 +45,20 @@ class Contents:
         created_us: When it was made, in microseconds since 1970-01-01 UTC.
         point_count: How many windows of examples it has.
         document_count: How many documents: tasks, fits, versions and the like.
+        event_count: How many changes are on record.
     """
 
     space: VectorSpace
     created_us: int
     point_count: int
     document_count: int
+    event_count: int
 
 
 async def back_up(engine: Engine, progress: Progress = lambda _done, _total: None) -> AsyncIterator[bytes]:
     """Everything that is active in a store, as the bytes of a backup, page by page.
+
+    With it goes the record of changes; explanations of answers, which are kept for hours, stay behind.
 
     Documents are read before and after the examples, and must be the same: a write of examples changes one of them.
 
@@ -68,7 +74,8 @@ async def back_up(engine: Engine, progress: Progress = lambda _done, _total: Non
     places = await stored_places(engine)
     if places is None:
         raise CannotBackUp("nothing is stored here: name the store with --data-dir or --qdrant-url")
-    foreign = sorted(name for name in await engine.collections() if name.startswith("nearvote_") and not is_known(name))
+    there = await engine.collections()
+    foreign = sorted(name for name in there if name.startswith("nearvote_") and not is_known(name))
     if foreign:
         raise CannotBackUp(f"this version knows nothing of {', '.join(foreign)}, and would leave it out")
     total = await engine.count(places.examples, {})
@@ -84,7 +91,10 @@ async def back_up(engine: Engine, progress: Progress = lambda _done, _total: Non
         },
     )
     before = await _documents_key(engine, places)
-    for name, collection in (("state", places.state), ("examples", places.examples)):
+    collections = {"state": places.state, "examples": places.examples, "audit": AUDIT_COLLECTION}
+    for name, collection in collections.items():
+        if collection not in there:
+            continue
         async for page in _pages(engine, collection, name, places.space):
             counts[name] += len(page)
             yield packer.pack(POINTS, {"collection": name, "points": points_to_json(page)})
@@ -118,7 +128,7 @@ def verify(file: IO[bytes]) -> Contents:
         raise InvalidBackup("the backup's parts are whole, and not what this version writes") from None
     if space is None:  # the reader asks for a header first
         raise InvalidBackup("the backup has no header")
-    return Contents(space, created_us, counts["examples"], counts["state"])
+    return Contents(space, created_us, counts["examples"], counts["state"], counts["audit"])
 
 
 async def write_backup(output: Path, parts: AsyncIterator[bytes]) -> Contents:
@@ -150,7 +160,7 @@ async def write_backup(output: Path, parts: AsyncIterator[bytes]) -> Contents:
 async def restore(
     engine: Engine, file: IO[bytes], *, replace: bool = False, progress: Progress = lambda _done, _total: None
 ) -> Contents:
-    """Puts a backup in the place of what is stored.
+    """Puts a backup in the place of what is stored. Its record of changes is added to that of the store.
 
     It is verified whole before anything is written, then written beside what is active, and made active by one write.
     Cut short at any moment, the store has either all of the old or all of the new; the next restore clears away what
@@ -176,13 +186,16 @@ async def restore(
     await drop_inactive(engine)  # what an earlier run left
     mark = secrets.token_hex(4)
     store = await create_space(engine, contents.space, state=new_state_name(mark), suffix=f"_{mark}")
+    if contents.event_count:
+        await open_audit_store(engine)
+    collections = {**store.collections, "audit": AUDIT_COLLECTION}
     file.seek(0)
     done = 0
     for kind, body in read_parts(file):
         if kind == POINTS:
-            await engine.upsert(store.collections[body["collection"]], points_from_json(body["points"]))
+            await engine.upsert(collections[body["collection"]], points_from_json(body["points"]))
             done += len(body["points"])
-            progress(done, contents.point_count + contents.document_count)
+            progress(done, contents.point_count + contents.document_count + contents.event_count)
     await activate_space(engine, store, contents.space)
     await drop_inactive(engine)
     return contents

@@ -2,6 +2,7 @@
 
 import io
 import os
+import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nearvote.audit.event import Action, Change, Event
+from nearvote.audit.log import EventQuery
 from nearvote.backup import back_up, restore, verify, write_backup
 from nearvote.embedding.batcher import Batcher
 from nearvote.embedding.embedder import Embedder
 from nearvote.embedding.hashing_encoder import HashingEncoder
 from nearvote.errors import CannotBackUp, InvalidBackup, StoreNotEmpty
+from nearvote.examples.audit_store import open_audit_store
 from nearvote.examples.engine import Engine, Schema, Sparse
 from nearvote.examples.example import Example, example_id
 from nearvote.examples.qdrant_store import STATE_COLLECTION, QdrantStore
@@ -125,6 +129,21 @@ async def test_everything_comes_back_from_either_kind_of_store(engines: tuple[En
     found = [await (await open_store(engine, SPACE)).search([query]) for engine in (edge, other)]
     assert [n.example_id for n in found[0][0]] == [n.example_id for n in found[1][0]]
     assert store.collections != (await open_store(edge, SPACE)).collections
+
+
+async def test_the_record_of_changes_is_added_to(engines: tuple[Engine, Engine]) -> None:
+    """A backup has all changes on record, and a restore puts them beside those of the store."""
+    edge, other = engines
+    change = Change(Action.TASK_UPDATED, "spam", changed_fields=("policy.k",))
+    events = [Event(str(uuid.UUID(int=10 * i)), "acme", 10 * i, "ann", "", change) for i in range(301)]
+    await fill(edge, TEXTS[:5])
+    await (await open_audit_store(edge)).append(events[:300])
+    audit = await open_audit_store(other)
+    await audit.append(events[300:])
+    contents = await restore(other, await backup_of(edge))
+    assert contents.event_count == 300
+    page = await audit.page("acme", EventQuery(), 1000, None)
+    assert page.events == events
 
 
 async def test_what_is_stored_is_kept_without_being_told_to_replace_it(engine: Engine) -> None:

@@ -7,8 +7,8 @@ from pydantic import TypeAdapter
 from nearvote.audit.event import Change, Event
 from nearvote.audit.log import EventPage, EventQuery, first_id
 from nearvote.examples.engine import Engine, Found, Match, NotUpTo, Point, Schema, UpTo
+from nearvote.examples.spaces import AUDIT_COLLECTION as _COLLECTION
 
-_COLLECTION = "nearvote_audit"
 _SCHEMA = Schema(dense={}, tenant="tenant", keywords=("task", "actor"), integers=("time_us",))
 _POINTS_A_WRITE = 64
 _CHANGE = TypeAdapter(Change)

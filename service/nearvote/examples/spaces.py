@@ -22,6 +22,10 @@ _EXAMPLES_PREFIX = "nearvote_examples_"
 _STATE_SCHEMA = Schema(dense={}, tenant="tenant", keywords=("kind",))
 _SPACE = ("space", "", "active")  # kind, tenant and name of the document that names the active collection
 
+# Known by their names whichever examples are active: the record of changes, and answers that are soon forgotten.
+AUDIT_COLLECTION = "nearvote_audit"
+EXPLANATION_COLLECTION = "nearvote_explanations"
+
 _PAGE = 1_000
 
 
@@ -149,7 +153,8 @@ def new_state_name(mark: str) -> str:
 
 def is_known(name: str) -> bool:
     """Whether a collection is one of those that are made here."""
-    return name == STATE_COLLECTION or name.startswith((_STATE_PREFIX, _EXAMPLES_PREFIX))
+    beside = {STATE_COLLECTION, AUDIT_COLLECTION, EXPLANATION_COLLECTION}
+    return name in beside or name.startswith((_STATE_PREFIX, _EXAMPLES_PREFIX))
 
 
 def is_space_document(point: Found) -> bool:
