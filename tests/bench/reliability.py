@@ -133,8 +133,8 @@ def _overload(part: Part) -> list[str]:
         "## Restarted in turn",
         "",
         *_paragraph(
-            f"The same command: two replicas, each restarted {restarts['restarts'] // 2} times in turn while 16 callers "
-            "that heed the health protocol call without trying again: "
+            f"The same command: two replicas, each restarted {restarts['restarts'] // 2} times in turn while 16 "
+            "callers that heed the health protocol call without trying again: "
             f"{restarts['answered']:,} calls answered, {sum(restarts['failed'].values())} lost."
         ),
     ]
@@ -182,7 +182,7 @@ def _inputs(part: Part) -> list[str]:
         *_paragraph(
             f"`pytest {' '.join(_INPUTS)}` and `make fuzz FUZZ_SECONDS={part['fuzz_seconds']}`: {part['properties']:,} "
             f"requests, texts and files drawn at random, over every RPC, and {part['fuzzed']:,} by a fuzzer guided by "
-            "coverage. None was answered with an internal error, none crashed, and nothing of a text was written anywhere."
+            "coverage. None was answered with an internal error, none crashed, and nothing of a text was written down."
         ),
     ]
 
@@ -192,8 +192,8 @@ def _soak(part: Part) -> list[str]:
         "## Half an hour of everything",
         "",
         *_paragraph(
-            f"`make soak`, {part['minutes']:.0f} minutes: single messages, batches, streams, examples added and deleted, "
-            "fits, clients that give up, vanish and send nonsense, and bursts above what can be done."
+            f"`make soak`, {part['minutes']:.0f} minutes: single messages, batches, streams, examples added and "
+            "deleted, fits, clients that give up, vanish and send nonsense, and bursts above what can be done."
         ),
         "",
         *_paragraph(
