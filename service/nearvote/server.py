@@ -123,6 +123,7 @@ async def _serving(settings: Settings, parts: Parts) -> AsyncIterator[Callable[[
             "writes": lambda: _check_writes(parts),
         },
         _NEEDS if settings.on_store_failure == "error" else _NEEDS_WHEN_ABSTAINING,
+        told=parts.metrics.component,
     )
     admission = AdmissionInterceptor(settings.limits)
     server = _server(settings, parts, health, admission)
@@ -185,6 +186,7 @@ def _server(
             # Clients ask whether we are still there while a stream is silent.
             ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
             ("grpc.so_reuseport", 0),  # a second server on the same port is a mistake, not a team
+            *_connection_age(settings),
         ],
     )
     classification_service_pb2_grpc.add_ClassificationServiceServicer_to_server(
@@ -225,6 +227,12 @@ async def _drain(
     await server.stop(_LAST_SECONDS)  # whoever watches our health would be waited for else
 
 
+def _connection_age(settings: Settings) -> list[tuple[str, int]]:
+    """Options that end old connections; a call under way on one goes on to its end."""
+    seconds = settings.max_connection_age_seconds
+    return [("grpc.max_connection_age_ms", round(1_000 * seconds))] if seconds else []
+
+
 def _serve_metrics(settings: Settings, parts: Parts) -> Callable[[], None]:
     stack = contextlib.ExitStack()
     if settings.metrics_address == "off":
@@ -260,11 +268,14 @@ async def _check_writes(parts: Parts) -> None:
 async def _count_examples(parts: Parts) -> None:
     while True:
         try:
+            tasks = [
+                (tenant, task) for tenant in parts.access.gate.tenants for task in await parts.tasks.list_all(tenant)
+            ]
+            parts.metrics.policies({(tenant, task.name): task.policy_version for tenant, task in tasks})
             parts.metrics.examples(
                 {
                     (tenant, task.name): await parts.tasks.class_sizes(tenant, task.name)
-                    for tenant in parts.access.gate.tenants
-                    for task in await parts.tasks.list_all(tenant)
+                    for tenant, task in tasks
                 }
             )
         except Exception as error:  # noqa: BLE001 - a metric that can't be read is no reason to stop

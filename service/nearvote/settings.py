@@ -135,6 +135,12 @@ class Settings(BaseSettings):
     drain_timeout_seconds: float = Field(
         10.0, ge=0, description="How long calls may go on after SIGTERM before they are cut off."
     )
+    max_connection_age_seconds: float = Field(
+        0.0,
+        ge=0,
+        description="How old a connection may grow before the client is asked to make a new one, so that new replicas "
+        "get their share; 0 for any age.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged.")
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="How it is logged; `auto` is for people at a terminal, JSON elsewhere."

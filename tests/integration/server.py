@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -146,6 +146,14 @@ class Server:
                     return value
             time.sleep(0.05)
         raise AssertionError(f"there is no metric with {parts}")
+
+
+def wait_until(holds: Callable[[], bool], seconds: float = 30.0) -> None:
+    """Waits for what another process does."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.05)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from nearvote.v1 import classification_service_pb2 as classification
 from nearvote.v1.classification_service_pb2_grpc import ClassificationServiceStub
 from tests.integration.conftest import Start
 from tests.integration.rolling import restarted_in_turn
-from tests.integration.server import Server, free_port, run
+from tests.integration.server import Server, free_port, run, wait_until
 
 
 def test_a_second_service_on_the_folder_is_refused(plain: Server) -> None:
@@ -190,3 +190,15 @@ def test_a_rolling_restart_loses_nothing(start: Start) -> None:
     answered, failed = asyncio.run(restarted_in_turn(servers, "spam", rounds=1))
     assert failed == {}
     assert answered >= 400
+
+
+def test_an_old_connection_is_let_go(start: Start) -> None:
+    """A client is asked for a new connection after a while, which it makes unseen; its calls go on."""
+    server = start(NEARVOTE_MAX_CONNECTION_AGE_SECONDS="1")
+    states: list[grpc.ChannelConnectivity] = []
+    with server.channel() as channel:
+        channel.subscribe(states.append, try_to_connect=True)
+        wait_until(lambda: grpc.ChannelConnectivity.READY in states)
+        wait_until(lambda: states[-1] is grpc.ChannelConnectivity.IDLE)
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        assert stub.Check(health_pb2.HealthCheckRequest()).status == health_pb2.HealthCheckResponse.SERVING

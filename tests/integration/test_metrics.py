@@ -15,7 +15,7 @@ from nearvote import Client
 from nearvote.v1.classification_service_pb2 import BatchClassifyRequest
 from nearvote.v1.classification_service_pb2_grpc import ClassificationServiceStub
 from tests.integration.conftest import Start
-from tests.integration.server import Server, free_port
+from tests.integration.server import Server, free_port, wait_until
 
 
 def exercise(server: Server) -> None:
@@ -63,6 +63,18 @@ def test_every_metric_moves(start: Start) -> None:
     assert after["nearvote_encoder_queue_windows"] == 0
     assert next(name for name in after if name.startswith("nearvote_build_info")).count('engine="hashing"') == 1
     assert server.metric_with("nearvote_examples", 'label="spam"', 'task="spam"') == 1
+    assert after['nearvote_component_healthy{component="store"}'] == 1
+    assert after['nearvote_component_healthy{component="encoder"}'] == 1
+
+
+def test_the_version_of_a_task_follows_its_changes(plain: Server) -> None:
+    """The version of a task's policy goes up with an update, and goes away with the task."""
+    name = 'nearvote_policy_version{task="spam"}'
+    assert plain.metric_with(name) == 1
+    assert plain.cli("tasks", "update", "spam", "--margin-floor", "0.2").returncode == 0
+    wait_until(lambda: plain.metrics()[name] == 2)
+    assert plain.cli("tasks", "delete", "spam", "--force").returncode == 0
+    wait_until(lambda: name not in plain.metrics())
 
 
 def test_a_refused_call_is_counted_by_its_code(start: Start) -> None:

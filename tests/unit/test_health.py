@@ -28,8 +28,12 @@ class Component:
 class Monitored:
     def __init__(self) -> None:
         self.encoder, self.store = Component(), Component()
+        self.told: dict[str, bool] = {}
         self.monitor = HealthMonitor(
-            {"encoder": self.encoder.check, "store": self.store.check}, NEEDS, timeout_seconds=0.01
+            {"encoder": self.encoder.check, "store": self.store.check},
+            NEEDS,
+            timeout_seconds=0.01,
+            told=self.told.__setitem__,
         )
 
     async def statuses(self) -> dict[str, int]:
@@ -74,3 +78,14 @@ async def test_draining_is_not_serving_however_well(monitored: Monitored) -> Non
     await monitored.monitor.drain()
     await monitored.monitor.check()
     assert set((await monitored.statuses()).values()) == {NOT_SERVING}
+
+
+async def test_whoever_watches_is_told_of_each_component(monitored: Monitored) -> None:
+    """Each round tells how every component is, also while draining."""
+    monitored.store.failing = True
+    await monitored.monitor.check()
+    assert monitored.told == {"encoder": True, "store": False}
+    monitored.store.failing = False
+    await monitored.monitor.drain()
+    await monitored.monitor.check()
+    assert monitored.told == {"encoder": True, "store": True}

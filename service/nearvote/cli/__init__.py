@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from nearvote.cli import audit, backup, check, classify, examples, keys, learn, serve, tasks
+from nearvote.cli import audit, backup, check, classify, examples, health, keys, learn, serve, tasks
 from nearvote.cli import map as map_command
 from nearvote.cli.access import ServiceGroup
 from nearvote.version import VERSION
@@ -27,6 +27,7 @@ app.command("explain")(audit.explain)
 app.command("fit")(learn.fit)
 app.command("evaluate")(learn.evaluate)
 app.command("map")(map_command.map_)
+app.command("health")(health.health)
 app.command("info")(tasks.info)
 examples.app.command("check")(check.check)
 app.add_typer(examples.app, name="examples")

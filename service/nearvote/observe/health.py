@@ -22,6 +22,7 @@ class HealthMonitor:
         services: For each service the components that it needs. The service "" stands for the whole process.
         interval_seconds: Pause between rounds.
         timeout_seconds: How long a check may take.
+        told: Is told how each component is, each round.
     """
 
     def __init__(
@@ -30,12 +31,14 @@ class HealthMonitor:
         services: Mapping[str, tuple[str, ...]],
         interval_seconds: float = 5.0,
         timeout_seconds: float = 5.0,
+        told: Callable[[str, bool], None] = lambda _name, _healthy: None,
     ) -> None:
         self.servicer = health.aio.HealthServicer()
         self._components = components
         self._services = services
         self._interval_seconds = interval_seconds
         self._timeout_seconds = timeout_seconds
+        self._told = told
         self._healthy: dict[str, bool] = {}
         self._draining = False
 
@@ -52,6 +55,7 @@ class HealthMonitor:
             if self._healthy.get(name, True) != healthy:
                 (_log.info if healthy else _log.error)("health_changed", component=name, healthy=healthy)
             self._healthy[name] = healthy
+            self._told(name, healthy)
         if self._draining:
             return
         for service, needed in self._services.items():

@@ -79,6 +79,18 @@ class Metrics:
         self._examples = Gauge(
             "nearvote_examples", "Examples, by task and label.", ("tenant", "task", "label"), registry=registry
         )
+        self._healthy = Gauge(
+            "nearvote_component_healthy",
+            "Whether what the services stand on is well: 1 or 0.",
+            ("component",),
+            registry=registry,
+        )
+        self._policy_versions = Gauge(
+            "nearvote_policy_version",
+            "Version of a task, which goes up with each change of it, a fit among them.",
+            ("tenant", "task"),
+            registry=registry,
+        )
         self._queue_depth = Gauge(
             "nearvote_encoder_queue_windows", "Windows that wait for the encoder.", registry=registry
         )
@@ -114,6 +126,7 @@ class Metrics:
         self._build = Info("nearvote_build", "What is running.", registry=registry)
         self._task_labels: set[tuple[str, str, str]] = set()
         self._counted: set[tuple[str, str, str]] = set()
+        self._versioned: set[tuple[str, str]] = set()
         for stage in fields(StageTimings):
             self._stages.labels(stage.name)
 
@@ -193,6 +206,19 @@ class Metrics:
         for names, count in counts.items():
             self._examples.labels(*names).set(count)
         self._counted = set(counts)
+
+    def policies(self, versions: dict[tuple[str, str], int]) -> None:
+        """Which version each task has, by tenant and task."""
+        bounded = {self._bounded(*names, "")[:2]: version for names, version in versions.items()}
+        for gone in self._versioned - bounded.keys():
+            self._policy_versions.remove(*gone)
+        for names, version in bounded.items():
+            self._policy_versions.labels(*names).set(version)
+        self._versioned = set(bounded)
+
+    def component(self, name: str, healthy: bool) -> None:  # noqa: FBT001 - what it is told is the health itself
+        """How a component was when it was last asked."""
+        self._healthy.labels(name).set(healthy)
 
     def _bounded(self, tenant: str, task: str, label: str) -> tuple[str, str, str]:
         names = (tenant, task, label)
