@@ -1,11 +1,8 @@
 """Metrics, as Prometheus sees them."""
 
-import json
 import re
 import shutil
 import subprocess
-import time
-import urllib.parse
 import urllib.request
 from pathlib import Path
 
@@ -15,7 +12,8 @@ from nearvote import Client
 from nearvote.v1.classification_service_pb2 import BatchClassifyRequest
 from nearvote.v1.classification_service_pb2_grpc import ClassificationServiceStub
 from tests.integration.conftest import Start
-from tests.integration.server import Server, free_port, wait_until
+from tests.integration.prometheus import prometheus
+from tests.integration.server import Server, wait_until
 
 
 def exercise(server: Server) -> None:
@@ -116,47 +114,13 @@ def test_promtool_has_nothing_to_say(start: Start) -> None:
 
 def test_prometheus_reads_them_back(start: Start, tmp_path: Path) -> None:
     """The real Prometheus scrapes the real service, and PromQL answers with what happened."""
-    if shutil.which("prometheus") is None:
-        pytest.skip("prometheus is not installed (Debian package prometheus)")
     server = start()
     exercise(server)
-    config = tmp_path / "prometheus.yml"
-    config.write_text(
-        "global: {scrape_interval: 1s}\n"
-        f"scrape_configs: [{{job_name: nearvote, static_configs: [{{targets: ['{server.metrics_address}']}}]}}]\n"
-    )
-    address = f"127.0.0.1:{free_port()}"
-    prometheus = subprocess.Popen(
-        [
-            "prometheus",
-            f"--config.file={config}",
-            f"--storage.tsdb.path={tmp_path / 'tsdb'}",
-            f"--web.listen-address={address}",
-        ],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-
-    def query(expression: str) -> float | None:
-        url = f"http://{address}/api/v1/query?" + urllib.parse.urlencode({"query": expression})
-        try:
-            with urllib.request.urlopen(url, timeout=5) as response:
-                result = json.load(response)["data"]["result"]
-        except OSError:
-            return None
-        return float(result[0]["value"][1]) if result else None
-
-    try:
-        deadline = time.monotonic() + 60
-        while query("sum(nearvote_predictions_total)") is None and time.monotonic() < deadline:
-            time.sleep(0.3)
-        assert query('sum(nearvote_predictions_total{task="spam"})') == 4
-        assert query("sum(nearvote_abstentions_total)") == 2
-        assert query('sum(grpc_server_handled_total{grpc_method="Classify"})') == 3
-        assert query("nearvote_build_info") == 1
-    finally:
-        prometheus.terminate()
-        prometheus.wait(30)
+    with prometheus(tmp_path, server.metrics_address) as running:
+        assert running.value('sum(nearvote_predictions_total{task="spam"})') == 4
+        assert running.value("sum(nearvote_abstentions_total)") == 2
+        assert running.value('sum(grpc_server_handled_total{grpc_method="Classify"})') == 3
+        assert running.value("nearvote_build_info") == 1
 
 
 def test_metrics_can_be_switched_off(start: Start) -> None:
