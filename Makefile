@@ -11,6 +11,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 BUF_VERSION := 1.75.0
 BUF := build/buf/node_modules/.bin/buf
+OPERATOR_MODELS_VERSION := 6.0.0
+OPERATOR_MODELS := build/kubernetes/node_modules/@kubernetes-models/prometheus-operator/package.json
 STUBS := service/nearvote/v1
 # For example PIP_FLAGS="--extra-index-url https://download.pytorch.org/whl/cpu": see README, "By hand".
 PIP_FLAGS ?=
@@ -29,7 +31,7 @@ run: $(VENV)/.run
 test: $(VENV)/.dev
 	$(BIN)/pytest $(PYTEST_FLAGS)
 
-lint: $(VENV)/.dev $(BUF)
+lint: $(VENV)/.dev $(BUF) $(OPERATOR_MODELS)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -37,6 +39,7 @@ lint: $(VENV)/.dev $(BUF)
 	cd protos && ../$(BUF) lint && ../$(BUF) format --diff --exit-code
 	cd protos && ../$(BUF) breaking --against promised.binpb
 	$(BIN)/python tests/drift.py
+	$(BIN)/python -m tests.deploy_lint
 
 format: $(VENV)/.dev $(BUF)
 	$(BIN)/ruff format .
@@ -75,3 +78,7 @@ $(VENV)/.dev: $(VENV)/.run
 
 $(BUF):
 	npm install --silent --no-save --prefix build/buf @bufbuild/buf@$(BUF_VERSION)
+
+# Schemas of the Prometheus operator's resources.
+$(OPERATOR_MODELS):
+	npm install --silent --no-save --prefix build/kubernetes @kubernetes-models/prometheus-operator@$(OPERATOR_MODELS_VERSION)

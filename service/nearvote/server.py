@@ -77,6 +77,7 @@ _NEEDS = {
     _AUDIT: ("store",),
     _INFO: ("store",),
     "": ("encoder", "store"),
+    "liveness": ("encoder",),  # what a restart may mend; it does not bring back a store that is away
 }
 # Where a message whose examples can't be searched gets an abstention, labelling goes on without the store.
 _NEEDS_WHEN_ABSTAINING = {**_NEEDS, _CLASSIFICATION: ("encoder",), "": ("encoder",)}

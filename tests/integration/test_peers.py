@@ -61,7 +61,7 @@ def test_health_is_told_for_each_service(plain: Server) -> None:
     """Each service has a health of its own; one that there is not is unknown."""
     with plain.channel() as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)
-        for service in ("", *SERVICES):
+        for service in ("", "liveness", *SERVICES):
             answer = stub.Check(health_pb2.HealthCheckRequest(service=service))
             assert answer.status == health_pb2.HealthCheckResponse.SERVING
         with pytest.raises(grpc.RpcError, match="NOT_FOUND"):
