@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from nearvote.client.errors import ServiceError
 from tests import deployment
 from tests.deployment import DEPLOY
 from tests.integration.prometheus import Prometheus, prometheus
@@ -69,7 +70,8 @@ def test_the_dashboard_shows_figures(plain: Server, watched: Prometheus) -> None
         for texts in (["win a prize", "entirely different words"], ["another text", "and one more"]):
             for text in texts:
                 client.classify(text, ["spam"])
-            assert plain.cli("classify", "-t", "nope", "hello").returncode == 1
+            with pytest.raises(ServiceError, match="TASK_NOT_FOUND"):
+                client.classify("hello", ["nope"])
             watched.value('sum(nearvote_abstentions_total{task="spam"})')
     wait_until(lambda: bool(watched.values("nearvote:classify_seconds:p99_5m > 0")))
     expressions = list(deployment.dashboard_expressions())
