@@ -61,7 +61,7 @@ def test_there_is_no_torch_and_no_pip(image: Path) -> None:
 
 
 def test_it_serves_and_checks_itself(image: Path) -> None:
-    """It serves the exported model, says that it is well, and writes to its data folder alone; as nobody where it can."""
+    """It serves the exported model, says that it is well, and writes to its data folder alone."""
     data = Path(tempfile.mkdtemp())
     data.chmod(0o700)
     python = (image / "bin/python3").resolve()

@@ -139,7 +139,8 @@ def test_kubernetes_waits_for_the_drain(overlay: Path) -> None:
     (map_name,) = (source["configMapRef"]["name"] for source in container["envFrom"])
     given = rendered[f"ConfigMap/{map_name}"]["data"]
     pause = container["lifecycle"]["preStop"]["sleep"]["seconds"]
-    assert pod["terminationGracePeriodSeconds"] >= pause + float(given["NEARVOTE_DRAIN_TIMEOUT_SECONDS"]) + 5
+    drain = float(given["NEARVOTE_DRAIN_DELAY_SECONDS"]) + float(given["NEARVOTE_DRAIN_TIMEOUT_SECONDS"])
+    assert pod["terminationGracePeriodSeconds"] >= pause + drain + 5
     prefix = "NEARVOTE_"
     flags = {name.removeprefix(prefix).lower(): value for name, value in given.items() if name.startswith(prefix)}
     read_settings({name: value for name, value in flags.items() if name in Settings.model_fields})
