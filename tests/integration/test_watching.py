@@ -15,7 +15,16 @@ from tests.integration.prometheus import Prometheus, prometheus
 from tests.integration.server import Server, wait_until
 
 # What shows nothing while all is well and new: failures, a certificate without TLS, and a week that is not over.
-_EMPTY_AT_FIRST = {"Store errors", "Certificate", "Share of abstentions", "Drift", "Tasks changed", "Starts", "Changes"}
+_EMPTY_AT_FIRST = {
+    "Store errors",
+    "Certificate",
+    "Share of abstentions",
+    "Share of failed calls",
+    "Drift",
+    "Tasks changed",
+    "Starts",
+    "Changes",
+}
 
 
 @pytest.mark.parametrize("path", sorted((DEPLOY / "prometheus/tests").glob("*.yaml")), ids=lambda path: path.stem)
