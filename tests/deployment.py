@@ -45,7 +45,7 @@ def dashboard_expressions() -> Iterator[tuple[str, str]]:
     found = [(panel["title"], target["expr"]) for panel in board["panels"] for target in panel.get("targets", [])]
     found += [(annotation["name"], annotation["expr"]) for annotation in board["annotations"]["list"]]
     for place, expression in found:
-        yield place, expression.replace("$__rate_interval", "5m").replace("$task", ".*")
+        yield place, expression.replace("$__rate_interval", "5m").replace("$tenant", ".*").replace("$task", ".*")
 
 
 def names_in(expression: str) -> set[str]:

@@ -274,10 +274,7 @@ async def _count_examples(parts: Parts) -> None:
             ]
             parts.metrics.policies({(tenant, task.name): task.policy_version for tenant, task in tasks})
             parts.metrics.examples(
-                {
-                    (tenant, task.name): await parts.tasks.class_sizes(tenant, task.name)
-                    for tenant, task in tasks
-                }
+                {(tenant, task.name): await parts.tasks.class_sizes(tenant, task.name) for tenant, task in tasks}
             )
         except Exception as error:  # noqa: BLE001 - a metric that can't be read is no reason to stop
             _log.warning("examples_not_counted", error=repr(error))

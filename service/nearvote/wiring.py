@@ -40,7 +40,7 @@ from nearvote.learn.others import labels_by_others
 from nearvote.observe.metrics import Metrics, ObservedClassifier, ObservedEncoder
 from nearvote.observe.store import ObservedEngine
 from nearvote.reindex import Reindexed, reindex
-from nearvote.rpc.certificates import CertificateFiles, server_credentials
+from nearvote.rpc.certificates import CertificateFiles, ServedCertificate
 from nearvote.rpc.status import log_cause
 from nearvote.seeding import load_seeds, seed_examples, shipped_seeds
 from nearvote.settings import Settings
@@ -103,7 +103,9 @@ def access_of(settings: Settings, metrics: Metrics) -> Access:
     gate = Gate(keys, certificates=asks_certificates, attempts=Attempts(time.monotonic), denied=metrics.denied)
     if cert is None or key is None:
         return Access(gate, None)
-    return Access(gate, server_credentials(CertificateFiles(cert, key, settings.tls_client_ca)))
+    certificate = ServedCertificate(CertificateFiles(cert, key, settings.tls_client_ca))
+    metrics.watch_certificate(certificate.not_after)
+    return Access(gate, certificate.credentials())
 
 
 @contextlib.asynccontextmanager

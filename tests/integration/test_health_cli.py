@@ -1,16 +1,16 @@
 """`nearvote health`: the check that a container runs."""
 
 import signal
-import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
 import pytest
+import trustme
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from tests.integration.server import Server, free_port, run
+from tests.integration.server import Server, free_port, run, wait_until
 
 
 def test_the_service_is_serving(plain: Server) -> None:
@@ -68,26 +68,30 @@ def test_not_serving_fails(not_serving: tuple[str, health.HealthServicer]) -> No
 
 
 def test_tls_is_spoken_to_a_named_server(tmp_path: Path) -> None:
-    """With certificates to trust, TLS is spoken, and the certificate must be for the name that is given."""
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
-            *("-keyout", tmp_path / "tls.key", "-out", tmp_path / "tls.crt", "-days", "1"),
-            *("-subj", "/CN=nearvote", "-addext", "subjectAltName=DNS:nearvote.example"),
-        ],
-        check=True,
-        capture_output=True,
-        timeout=60,
-    )
-    server = grpc.server(ThreadPoolExecutor(2))
-    health_pb2_grpc.add_HealthServicer_to_server(health.HealthServicer(), server)
-    pair = ((tmp_path / "tls.key").read_bytes(), (tmp_path / "tls.crt").read_bytes())
-    port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([pair]))
-    server.start()
-    asked = ("health", "--address", f"127.0.0.1:{port}", "--tls-ca", str(tmp_path / "tls.crt"), "--server-name")
+    """With authorities to trust, TLS is spoken: the certificate is of the name given, and the client shows its own."""
+    authority = trustme.CA()
+    ca = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(ca))
+    files = {}
+    for name in ("service.example", "probe.example"):
+        issued = authority.issue_cert(name, common_name=name)
+        files[name] = cert, key = str(tmp_path / f"{name}.pem"), str(tmp_path / f"{name}.key")
+        issued.cert_chain_pems[0].write_to_path(cert)
+        issued.private_key_pem.write_to_path(key)
+    server = Server(tmp_path / "data", "--model", "hashing", "--no-seeds")
+    cert, key = files["service.example"]
+    server.environment |= {"NEARVOTE_TLS_CERT": cert, "NEARVOTE_TLS_KEY": key, "NEARVOTE_TLS_CLIENT_CA": str(ca)}
+    trusting = {"NEARVOTE_ADDRESS": server.address, "NEARVOTE_TLS_CA": str(ca)}
+    named = {"NEARVOTE_SERVER_NAME": "service.example"}
+    own = dict(zip(("NEARVOTE_TLS_CLIENT_CERT", "NEARVOTE_TLS_CLIENT_KEY"), files["probe.example"], strict=True))
+    server.launch()
     try:
-        assert run(*asked, "nearvote.example").returncode == 0
-        assert run(*asked, "other.example").returncode == 3
+        wait_until(lambda: run("health", **trusting, **named, **own).returncode == 0)
+        assert run("health", **trusting, **named).returncode == 3, "without a certificate of its own"
+        assert run("health", **trusting, **own).returncode == 3, "the certificate is not for the address"
+        assert run("health", NEARVOTE_ADDRESS=server.address).returncode == 3, "without TLS"
+        assert run("health", "--tls-client-cert", cert, **trusting).returncode == 2, "a certificate without its key"
     finally:
-        server.stop(None)
-    assert run("health", "--tls-ca", str(tmp_path / "nowhere.crt")).returncode == 2
+        server.stop()
+    done = run("health", "--tls-ca", str(tmp_path / "nowhere.pem"))
+    assert (done.returncode, "nowhere.pem" in done.stderr) == (2, True)

@@ -4,9 +4,11 @@ import re
 import shutil
 import subprocess
 import urllib.request
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import trustme
 
 from nearvote import Client
 from nearvote.v1.classification_service_pb2 import BatchClassifyRequest
@@ -63,16 +65,47 @@ def test_every_metric_moves(start: Start) -> None:
     assert server.metric_with("nearvote_examples", 'label="spam"', 'task="spam"') == 1
     assert after['nearvote_component_healthy{component="store"}'] == 1
     assert after['nearvote_component_healthy{component="encoder"}'] == 1
+    assert after['nearvote_component_healthy{component="writes"}'] == 1
 
 
 def test_the_version_of_a_task_follows_its_changes(plain: Server) -> None:
     """The version of a task's policy goes up with an update, and goes away with the task."""
-    name = 'nearvote_policy_version{task="spam"}'
+    name = 'nearvote_policy_version{task="spam",tenant="default"}'
     assert plain.metric_with(name) == 1
     assert plain.cli("tasks", "update", "spam", "--margin-floor", "0.2").returncode == 0
     wait_until(lambda: plain.metrics()[name] == 2)
     assert plain.cli("tasks", "delete", "spam", "--force").returncode == 0
     wait_until(lambda: name not in plain.metrics())
+
+
+def test_the_end_of_the_certificate_follows_its_file(plain: Server, tmp_path: Path) -> None:
+    """The end of the certificate is that of the file, without a restart or a call; without TLS it is 0."""
+    name = "nearvote_tls_certificate_not_after_seconds"
+    authority = trustme.CA()
+    cert, key, ca = (tmp_path / name for name in ("tls.pem", "tls.key", "ca.pem"))
+    authority.cert_pem.write_to_path(str(ca))
+
+    def issue(end: datetime) -> float:
+        issued = authority.issue_cert("127.0.0.1", not_after=end)
+        issued.private_key_pem.write_to_path(str(key))
+        issued.cert_chain_pems[0].write_to_path(str(cert))
+        return end.timestamp()
+
+    ends = [datetime.now(UTC).replace(microsecond=0) + timedelta(days=days) for days in (10, 90)]
+    first = issue(ends[0])
+    server = Server(tmp_path / "tls", "--model", "hashing", "--no-seeds")
+    server.environment |= {"NEARVOTE_TLS_CERT": str(cert), "NEARVOTE_TLS_KEY": str(key)}
+    server.access = {"tls_ca": str(ca)}
+    try:
+        server.start()
+        assert server.metrics()[name] == first
+        second = issue(ends[1])
+        assert server.metrics()[name] == second
+        cert.write_text("broken")
+        assert server.metrics()[name] == second, "the former one is shown"
+    finally:
+        server.stop()
+    assert plain.metrics()[name] == 0
 
 
 def test_a_refused_call_is_counted_by_its_code(start: Start) -> None:

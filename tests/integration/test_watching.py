@@ -16,7 +16,6 @@ from tests.integration.server import Server, wait_until
 
 # What shows nothing while all is well and new: failures, a certificate without TLS, and a week that is not over.
 _EMPTY_AT_FIRST = {
-    "Store errors",
     "Certificate",
     "Share of abstentions",
     "Share of failed calls",

@@ -1,5 +1,6 @@
-"""What holds of keys and addresses, whatever comes."""
+"""What holds of keys, certificates and addresses, whatever comes."""
 
+import base64
 import contextlib
 import tempfile
 from pathlib import Path
@@ -12,6 +13,7 @@ from nearvote.access.attempts import host_of
 from nearvote.access.caller import Role
 from nearvote.access.key_file import change_keys, read_keys
 from nearvote.access.keys import Entry, KeyRing, id_of, new_key
+from nearvote.access.validity import not_after
 from nearvote.errors import InvalidSetting
 
 KEY, ENTRY = new_key("ops", Role.ADMIN, "acme")
@@ -66,3 +68,11 @@ def test_any_peer_has_a_host(peer: str) -> None:
 def test_ports_do_not_count(address: object, one: int, other: int) -> None:
     """An address is the same host from whichever port."""
     assert host_of(f"ipv4:{address}:{one}") == host_of(f"ipv4:{address}:{other}") == str(address)
+
+
+@given(st.binary())
+def test_a_certificate_of_any_bytes_is_read_or_refused(encoded: bytes) -> None:
+    """Whatever stands where a certificate should, it has an end, or is refused as a wrong value."""
+    body = base64.b64encode(encoded)
+    with contextlib.suppress(ValueError):
+        not_after(b"-----BEGIN CERTIFICATE-----\n" + body + b"\n-----END CERTIFICATE-----\n")

@@ -9,17 +9,14 @@ import pytest
 import yaml
 
 from nearvote.observe.metrics import Metrics
+from nearvote.observe.store import READS
 from nearvote.settings import Settings, read_settings
 from tests import deployment
 from tests.deployment import DEPLOY, KUBERNETES, ROOT
 
-# Other parts of the process than its metrics add these: a store that can fail, a certificate that can end.
-_REGISTERED_ELSEWHERE = {"nearvote_store_errors_total", "nearvote_tls_certificate_not_after_seconds"}
 _SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "info": ("_info",), "gauge": ("",)}
-# Agreed on, and read once there are callers to tell apart.
-_AGREED = {f"NEARVOTE_{name}" for name in ("TLS_CERT", "TLS_KEY", "TLS_CLIENT_CA", "API_KEYS", "ALLOW_INSECURE")}
 # Read by `nearvote health`, not by the service.
-_OF_HEALTH = {"NEARVOTE_TLS_CA", "NEARVOTE_SERVER_NAME"}
+_OF_HEALTH = {f"NEARVOTE_{name}" for name in ("TLS_CA", "TLS_CLIENT_CERT", "TLS_CLIENT_KEY", "SERVER_NAME")}
 # Names of deploy/.env that are the compose file's own.
 _OF_COMPOSE = {"NEARVOTE_SECRETS", "NEARVOTE_PUBLISH"}
 
@@ -27,7 +24,7 @@ _OF_COMPOSE = {"NEARVOTE_SECRETS", "NEARVOTE_PUBLISH"}
 def exported() -> set[str]:
     """Names of all series that the service has."""
     families = list(Metrics().registry.collect())
-    return {family.name + suffix for family in families for suffix in _SUFFIXES[family.type]} | _REGISTERED_ELSEWHERE
+    return {family.name + suffix for family in families for suffix in _SUFFIXES[family.type]}
 
 
 def recorded() -> set[str]:
@@ -41,6 +38,13 @@ def test_every_metric_in_a_rule_exists() -> None:
         named = deployment.names_in(rule["expr"])
         assert named <= exported() | recorded(), rule
         assert named or "up{" in rule["expr"], rule
+
+
+def test_failed_reads_alone_wake_somebody() -> None:
+    """The alert of store errors names all operations that read, and none that writes."""
+    (rule,) = (rule for rule in deployment.alerts() if rule["alert"] == "NearvoteStoreErrors")
+    (named,) = re.findall(r'operation=~"(.*?)"', rule["expr"])
+    assert set(named.split("|")) == set(READS)
 
 
 def test_every_metric_in_the_dashboard_exists() -> None:
@@ -116,7 +120,7 @@ def settings_given() -> dict[str, set[str]]:
 @pytest.mark.parametrize(("file", "names"), settings_given().items(), ids=settings_given())
 def test_every_setting_that_is_given_exists(file: str, names: set[str]) -> None:
     """Images and manifests set what the service reads."""
-    known = {f"NEARVOTE_{name.upper()}" for name in Settings.model_fields} | _AGREED | _OF_HEALTH
+    known = {f"NEARVOTE_{name.upper()}" for name in Settings.model_fields} | _OF_HEALTH
     if file in {"deploy/compose.yaml", "deploy/env.example"}:
         known |= _OF_COMPOSE
     assert names <= known
@@ -187,6 +191,15 @@ def test_the_cluster_is_watched_and_keeps_two_copies() -> None:
         assert f"NetworkPolicy/{name}" in rendered
     scaler = rendered["HorizontalPodAutoscaler/nearvote"]["spec"]
     assert scaler["minReplicas"] > rendered["PodDisruptionBudget/nearvote"]["spec"]["maxUnavailable"]
+
+
+def test_compose_waits_for_the_drain() -> None:
+    """A container that is stopped is given longer than the drain takes."""
+    service = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["nearvote"]
+    given = Settings()
+    assert not {name for name in service["environment"] if "DRAIN" in name}, "the defaults hold"
+    drain = given.drain_delay_seconds + given.drain_timeout_seconds
+    assert float(service["stop_grace_period"].removesuffix("s")) >= drain + 5
 
 
 def test_compose_starts_in_order() -> None:

@@ -1,5 +1,6 @@
 """The store's engine, its failures counted."""
 
+import inspect
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,11 +8,11 @@ import pytest
 
 from nearvote.errors import StoreUnavailable
 from nearvote.examples.edge_engine import EdgeEngine
-from nearvote.examples.engine import NearestQuery, Point, Schema
+from nearvote.examples.engine import Engine, NearestQuery, Point, Schema
 from nearvote.examples.spaces import open_store
 from nearvote.examples.store import VectorSpace
 from nearvote.observe.metrics import Metrics
-from nearvote.observe.store import ObservedEngine
+from nearvote.observe.store import READS, WRITES, ObservedEngine
 
 SCHEMA = Schema({"meaning": 2}, tenant="tenant", keywords=())
 POINT = Point("00000000-0000-4000-8000-000000000001", {"tenant": "t"}, {"meaning": [1.0, 0.0]})
@@ -41,12 +42,15 @@ async def test_failures_are_counted_by_operation(data_folder: Path) -> None:
     with pytest.raises(StoreUnavailable):
         await engine.nearest("c", [NearestQuery([1.0], "meaning", {}, 1, ())])  # of another dimension
     counted = {
-        (sample.labels["operation"], sample.value)
+        sample.labels["operation"]: sample.value
         for metric in metrics.registry.collect()
         if metric.name == "nearvote_store_errors"
         for sample in metric.samples
     }
-    assert counted == {("upsert", 2.0), ("nearest", 1.0)}
+    assert counted == dict.fromkeys((*READS, *WRITES), 0.0) | {"upsert": 2.0, "nearest": 1.0}
+    assert counted.keys() == {name for name in vars(Engine) if inspect.iscoroutinefunction(vars(Engine)[name])} - {
+        "close"
+    }
     await engine.close()
 
 

@@ -1,13 +1,15 @@
 """`nearvote health`: what a container's health check and an exec probe run."""
 
-from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import grpc
 import typer
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from nearvote.cli.access import given
 from nearvote.cli.output import ADDRESS, Address, Exit, fail, out
+from nearvote.client.access import Access
+from nearvote.client.errors import ClientError
 
 
 def health(
@@ -15,10 +17,6 @@ def health(
         str, typer.Argument(help="Full name, such as nearvote.v1.ClassificationService; the whole process without one.")
     ] = "",
     timeout_seconds: Annotated[float, typer.Option("--timeout", min=0.1, help="How long to wait, in seconds.")] = 3.0,
-    tls_ca: Annotated[
-        Path | None,
-        typer.Option(envvar="NEARVOTE_TLS_CA", help="Certificates to trust, PEM; without them no TLS is spoken."),
-    ] = None,
     server_name: Annotated[
         str | None,
         typer.Option(envvar="NEARVOTE_SERVER_NAME", help="Name that the certificate is for, when not the address's."),
@@ -27,14 +25,14 @@ def health(
 ) -> None:
     """Ask the service how it is. Ends with 0 when it is serving, 1 when it is not, 3 when nobody answers."""
     options = [("grpc.ssl_target_name_override", server_name)] if server_name else []
-    if tls_ca is None:
+    try:
+        credentials = Access(**given()).credentials
+    except (ClientError, ValueError) as error:  # what was said of certificates can't be right
+        fail(str(error), Exit.USAGE)
+    if credentials is None:
         channel = grpc.insecure_channel(address, options)
     else:
-        try:
-            trusted = tls_ca.read_bytes()
-        except OSError as error:
-            fail(f"{tls_ca} can't be read: {error.strerror}", Exit.USAGE)
-        channel = grpc.secure_channel(address, grpc.ssl_channel_credentials(trusted), options)
+        channel = grpc.secure_channel(address, credentials, options)
     with channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)
         try:

@@ -18,6 +18,7 @@ from prometheus_client import (
 from nearvote.classify import Classification, Classifies, Options, StageTimings
 from nearvote.embedding.encoder import Encoder, EncoderSpec, Matrix, Tokens
 from nearvote.errors import AccessDenied
+from nearvote.observe.store import READS, WRITES
 from nearvote.voting.ballot import ClassSizes
 
 _SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -118,9 +119,16 @@ class Metrics:
         self._store_errors = Counter(
             "nearvote_store_errors", "Operations of the store that failed.", ("operation",), registry=registry
         )
+        for operation in (*READS, *WRITES):
+            self._store_errors.labels(operation)  # from 0 on, so that the first failure is an increase
         self._explanations_dropped = Counter(
             "nearvote_explanations_dropped",
             "Answers that can't be explained later: too many waited, or the store failed.",
+            registry=registry,
+        )
+        self._certificate_end = Gauge(
+            "nearvote_tls_certificate_not_after_seconds",
+            "When the certificate that is shown ends, in seconds since 1970; 0 without TLS.",
             registry=registry,
         )
         self._build = Info("nearvote_build", "What is running.", registry=registry)
@@ -144,6 +152,10 @@ class Metrics:
     def watch_cache(self, used_bytes: Callable[[], int]) -> None:
         """Where to read how much memory known vectors take."""
         self._cache_bytes.set_function(used_bytes)
+
+    def watch_certificate(self, not_after: Callable[[], float]) -> None:
+        """Where to read when the certificate ends."""
+        self._certificate_end.set_function(not_after)
 
     def looked_up(self, hits: int, misses: int) -> None:
         """Texts were looked up among those whose vectors are known."""

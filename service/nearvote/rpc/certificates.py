@@ -6,6 +6,7 @@ from pathlib import Path
 
 import grpc
 
+from nearvote.access.validity import not_after
 from nearvote.access.watched import Watched
 from nearvote.errors import InvalidSetting
 
@@ -30,19 +31,40 @@ class CertificateFiles:
         return [self.cert, self.key, *([self.client_ca] if self.client_ca else [])]
 
 
-def server_credentials(files: CertificateFiles) -> grpc.ServerCredentials:
-    """Credentials for a port. The files are looked at with each handshake; broken ones leave the former in use.
+@dataclass(frozen=True, slots=True)
+class _Served:
+    configuration: grpc.ServerCertificateConfiguration
+    not_after: float
+
+
+class ServedCertificate:
+    """The certificate that is shown. The files are looked at with each use; broken ones leave the former in use.
+
+    Args:
+        files: Where it is.
 
     Raises:
         InvalidSetting: A file can't be read, or certificate and key don't go together.
     """
-    watched = Watched("certificate", files.paths, lambda: _read(files))
-    return grpc.dynamic_ssl_server_credentials(
-        watched(), watched, require_client_authentication=files.client_ca is not None
-    )
+
+    def __init__(self, files: CertificateFiles) -> None:
+        self._asks_clients = files.client_ca is not None
+        self._watched = Watched("certificate", files.paths, lambda: _read(files))
+
+    def credentials(self) -> grpc.ServerCredentials:
+        """Credentials for a port."""
+        return grpc.dynamic_ssl_server_credentials(
+            self._watched().configuration,
+            lambda: self._watched().configuration,
+            require_client_authentication=self._asks_clients,
+        )
+
+    def not_after(self) -> float:
+        """When it ends, in seconds since 1970."""
+        return self._watched().not_after
 
 
-def _read(files: CertificateFiles) -> grpc.ServerCertificateConfiguration:
+def _read(files: CertificateFiles) -> _Served:
     contents = _contents(files)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
@@ -63,7 +85,13 @@ def _read(files: CertificateFiles) -> grpc.ServerCertificateConfiguration:
     if _contents(files) != contents:
         raise InvalidSetting("the certificate's files were written while they were read", field="tls_cert")
     cert, key, *authorities = contents
-    return grpc.ssl_server_certificate_configuration([(key, cert)], authorities[0] if authorities else None)
+    try:
+        end = not_after(cert)
+    except ValueError as error:
+        raise InvalidSetting(f"{files.cert}: {error}", field="tls_cert") from None
+    return _Served(
+        grpc.ssl_server_certificate_configuration([(key, cert)], authorities[0] if authorities else None), end
+    )
 
 
 def _contents(files: CertificateFiles) -> list[bytes]:
