@@ -6,8 +6,8 @@ from typing import Literal, TypeVar
 from nearvote.errors import StoreUnavailable
 from nearvote.examples.engine import Engine, Found, Hit, Match, NearestQuery, Payload, Point, Schema, Vector
 
-READS = ("collections", "nearest", "retrieve", "scroll", "count", "facet", "ping")
-WRITES = ("create_collection", "drop_collection", "upsert", "set_vectors", "set_payload", "delete")
+READS = ("collections", "nearest", "retrieve", "scroll", "count", "least", "facet", "ping")
+WRITES = ("create_collection", "drop_collection", "upsert", "set_vectors", "set_payload", "delete", "flush")
 
 _T = TypeVar("_T")
 
