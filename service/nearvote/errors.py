@@ -15,14 +15,18 @@ NearvoteError
 │   ├── ExampleNotFound
 │   ├── FitNotFound
 │   ├── JobNotFound
-│   └── ExplanationNotFound
+│   ├── ExplanationNotFound
+│   └── FeedbackNotFound
 ├── TaskExists
+├── FeedbackKeyReused
+├── FeedbackRateReached
 ├── StateConflict               right in itself, but not in this state
 │   ├── TaskNotEmpty
 │   ├── LabelInUse
 │   ├── LimitReached
 │   ├── FitRunning
 │   ├── CannotFit
+│   ├── FeedbackNotPending
 │   ├── TaskChanged
 │   ├── CannotBackUp
 │   └── StoreNotEmpty
@@ -164,10 +168,28 @@ class ExplanationNotFound(NotFound):
     reason = "EXPLANATION_NOT_FOUND"
 
 
+class FeedbackNotFound(NotFound):
+    """There is no feedback of this id in the task."""
+
+    reason = "FEEDBACK_NOT_FOUND"
+
+
 class TaskExists(NearvoteError):
     """There is a task of this name already."""
 
     reason = "TASK_EXISTS"
+
+
+class FeedbackKeyReused(NearvoteError):
+    """There is feedback of other content under this key."""
+
+    reason = "FEEDBACK_KEY_REUSED"
+
+
+class FeedbackRateReached(NearvoteError):
+    """A source has submitted as much in this hour as it may."""
+
+    reason = "FEEDBACK_RATE_REACHED"
 
 
 class StateConflict(NearvoteError):
@@ -204,6 +226,12 @@ class CannotFit(StateConflict):
     """There is too little to learn from in the task's examples."""
 
     reason = "CANNOT_FIT"
+
+
+class FeedbackNotPending(StateConflict):
+    """Feedback that was rejected or revoked is not promoted."""
+
+    reason = "FEEDBACK_NOT_PENDING"
 
 
 class TaskChanged(StateConflict):

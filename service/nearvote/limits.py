@@ -23,6 +23,8 @@ class Limits:
         max_concurrent_calls: Most other calls at a time.
         max_queued_tokens: Most tokens of texts that are not embedded yet.
         max_task_examples: Most examples of a task.
+        max_pending_feedback: Most corrections of one source that may be pending.
+        max_feedback_per_hour: Most corrections that one source may submit in an hour by the clock.
     """
 
     max_text_bytes: int = 65_536
@@ -37,6 +39,8 @@ class Limits:
     max_concurrent_calls: int = 1_024
     max_queued_tokens: int = 262_144
     max_task_examples: int = 10_000_000
+    max_pending_feedback: int = 1_000
+    max_feedback_per_hour: int = 500
 
 
 def check_batch(items: Sequence[object], limits: Limits, *, field: str) -> None:

@@ -22,6 +22,7 @@ from nearvote.rpc.audit import AuditServicer
 from nearvote.rpc.authorization import AuthorizationInterceptor
 from nearvote.rpc.classification import ClassificationServicer
 from nearvote.rpc.examples import ExampleServicer
+from nearvote.rpc.feedback import FeedbackServicer
 from nearvote.rpc.info import InfoServicer
 from nearvote.rpc.interceptors import StatusInterceptor
 from nearvote.rpc.learning import LearningServicer
@@ -34,6 +35,8 @@ from nearvote.v1 import (
     classification_service_pb2_grpc,
     example_service_pb2,
     example_service_pb2_grpc,
+    feedback_service_pb2,
+    feedback_service_pb2_grpc,
     info_service_pb2,
     info_service_pb2_grpc,
     learning_service_pb2,
@@ -61,11 +64,12 @@ SERVICES = tuple(
         task_service_pb2,
         learning_service_pb2,
         audit_service_pb2,
+        feedback_service_pb2,
         info_service_pb2,
     )
     for service in module.DESCRIPTOR.services_by_name.values()
 )
-_CLASSIFICATION, _EXAMPLE, _TASK, _LEARNING, _AUDIT, _INFO = (service.full_name for service in SERVICES)
+_CLASSIFICATION, _EXAMPLE, _TASK, _LEARNING, _AUDIT, _FEEDBACK, _INFO = (service.full_name for service in SERVICES)
 _HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 
 # What each service stands on; "" is the whole process.
@@ -75,6 +79,7 @@ _NEEDS = {
     _TASK: ("store", "writes"),
     _LEARNING: ("encoder", "store", "writes"),
     _AUDIT: ("store",),
+    _FEEDBACK: ("encoder", "store", "writes"),
     _INFO: ("store",),
     "": ("encoder", "store"),
     "liveness": ("encoder",),  # what a restart may mend; it does not bring back a store that is away
@@ -197,13 +202,15 @@ def _server(
     task_service_pb2_grpc.add_TaskServiceServicer_to_server(TaskServicer(parts.tasks), server)
     learning_service_pb2_grpc.add_LearningServiceServicer_to_server(LearningServicer(parts.learner), server)
     audit_service_pb2_grpc.add_AuditServiceServicer_to_server(AuditServicer(parts.audit, parts.classifier), server)
+    feedback_service_pb2_grpc.add_FeedbackServiceServicer_to_server(FeedbackServicer(parts.inbox), server)
     info_service_pb2_grpc.add_InfoServiceServicer_to_server(
         InfoServicer(parts.encoder.spec, settings.limits, parts.store.kind, parts.tasks), server
     )
     health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
     if settings.reflection:
         reflection.enable_server_reflection(
-            (_CLASSIFICATION, _EXAMPLE, _TASK, _LEARNING, _AUDIT, _INFO, _HEALTH, reflection.SERVICE_NAME), server
+            (_CLASSIFICATION, _EXAMPLE, _TASK, _LEARNING, _AUDIT, _FEEDBACK, _INFO, _HEALTH, reflection.SERVICE_NAME),
+            server,
         )
     return server
 

@@ -132,6 +132,19 @@ class Settings(BaseSettings):
         le=87_600,
         description="How long it is kept what answers were made of, in hours, without texts; 0 to keep nothing.",
     )
+    max_pending_feedback: int = Field(
+        _DEFAULTS.max_pending_feedback, ge=1, description="Most corrections of one source that may be pending."
+    )
+    max_feedback_per_hour: int = Field(
+        _DEFAULTS.max_feedback_per_hour,
+        ge=1,
+        description="Most corrections that one source may submit in an hour by the clock, UTC.",
+    )
+    feedback_promote_after: int = Field(
+        0,
+        ge=0,
+        description="Promote a correction once so many sources agree, and more than say otherwise; 0 for never.",
+    )
     drain_timeout_seconds: float = Field(
         10.0, ge=0, description="How long calls may go on after SIGTERM before they are cut off."
     )

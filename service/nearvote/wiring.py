@@ -34,6 +34,8 @@ from nearvote.examples.qdrant_store import QdrantStore, system_us
 from nearvote.examples.spaces import open_store, stored_examples
 from nearvote.examples.store import VectorSpace
 from nearvote.explain import Explainer
+from nearvote.feedback.inbox import Inbox
+from nearvote.feedback.store import open_feedback
 from nearvote.learn.jobs import Jobs
 from nearvote.learn.learner import Learner
 from nearvote.learn.others import labels_by_others
@@ -85,6 +87,7 @@ class Parts:
     eraser: Eraser
     audit: AuditLog
     learner: Learner
+    inbox: Inbox
     metrics: Metrics
     access: Access
 
@@ -173,9 +176,23 @@ async def parts_of(
         learner = Learner(embedder, store, tasks, settings.limits, jobs)
         stack.push_async_callback(learner.close)
         stack.push_async_callback(jobs.close)  # first: what learns is told to stop
+        feedback = await open_feedback(engine)
+        tasks.also_delete(feedback.delete_task)
+        inbox = Inbox(
+            feedback,
+            store,
+            tasks,
+            embedder,
+            curator,
+            learner,
+            promote_after=settings.feedback_promote_after,
+            count=metrics.feedback,
+        )
         eraser = Eraser(store, tasks, audit, jobs.stop_task, remembering.forget, system_us)
         stack.push_async_callback(eraser.settle)
-        yield Parts(bare, batcher, engine, store, tasks, classifier, curator, eraser, audit, learner, metrics, access)
+        yield Parts(
+            bare, batcher, engine, store, tasks, classifier, curator, eraser, audit, learner, inbox, metrics, access
+        )
 
 
 async def reindex_with(settings: Settings, progress: Progress) -> Reindexed:

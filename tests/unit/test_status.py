@@ -19,6 +19,8 @@ EXPECTED = {
     errors.InvalidInput: "INVALID_ARGUMENT",
     errors.NotFound: "NOT_FOUND",
     errors.TaskExists: "ALREADY_EXISTS",
+    errors.FeedbackKeyReused: "ALREADY_EXISTS",
+    errors.FeedbackRateReached: "RESOURCE_EXHAUSTED",
     errors.TaskChanged: "ABORTED",
     errors.StateConflict: "FAILED_PRECONDITION",
     errors.Overloaded: "RESOURCE_EXHAUSTED",

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from nearvote.cli import audit, backup, check, classify, examples, health, keys, learn, serve, tasks
+from nearvote.cli import audit, backup, check, classify, examples, feedback, health, keys, learn, serve, tasks
 from nearvote.cli import map as map_command
 from nearvote.cli.access import ServiceGroup
 from nearvote.version import VERSION
@@ -31,6 +31,7 @@ app.command("health")(health.health)
 app.command("info")(tasks.info)
 examples.app.command("check")(check.check)
 app.add_typer(examples.app, name="examples")
+app.add_typer(feedback.app, name="feedback")
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(keys.app, name="keys")
 app.add_typer(audit.app, name="audit")

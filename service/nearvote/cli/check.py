@@ -13,6 +13,7 @@ _TITLES = {
     FindingKind.CONFLICTING_NEAR_DUPLICATE: "near-duplicates with different labels",
     FindingKind.CONTRADICTED: "labels that the neighbours contradict",
     FindingKind.FEW_EXAMPLES: "labels with too few examples to be voted for",
+    FindingKind.CONTRADICTING_SOURCE: "sources that contradict the rest",
 }
 
 
@@ -23,7 +24,7 @@ def check(
     as_json: Json = False,
     address: Address = ADDRESS,
 ) -> None:
-    """Look for doubtful examples: duplicates, near-duplicates across labels, contradicted labels, rare labels."""
+    """Look for doubtful examples: duplicates, near-duplicates, contradicted labels and sources, rare labels."""
     with service(address) as client:
         findings = list(client.check_examples(task))
     if as_json:
@@ -38,21 +39,25 @@ def check(
                     "other_labels": list(finding.other_labels),
                     "other_text": finding.other_text,
                     "value": round(finding.value, 6),
+                    "source": finding.source,
+                    "judged_count": finding.judged_count,
+                    "rest_value": round(finding.rest_value, 6),
                 }
             )
     elif not findings:
         out.print("nothing is doubtful", highlight=False)
     else:
         for kind, title in _TITLES.items():
-            _show(title, [finding for finding in findings if finding.kind is kind], everything=everything)
+            of_kind = [finding for finding in findings if finding.kind is kind]
+            show = _show_sources if kind is FindingKind.CONTRADICTING_SOURCE else _show
+            show(title, of_kind, everything=everything)
     raise typer.Exit(Exit.FAILED if strict and findings else Exit.DONE)
 
 
 def _show(title: str, findings: list[Finding], *, everything: bool) -> None:
     if not findings:
         return
-    shown = findings if everything else findings[:_SHOWN]
-    more = f", the first {len(shown)} shown" if len(shown) < len(findings) else ""
+    shown, title = _first(title, findings, everything=everything)
     rows = [
         (
             f"{finding.value:g}" if finding.kind is FindingKind.FEW_EXAMPLES else f"{finding.value:.3f}",
@@ -62,4 +67,21 @@ def _show(title: str, findings: list[Finding], *, everything: bool) -> None:
         )
         for finding in shown
     ]
-    print_table(f"{title} ({len(findings)}{more})", ("", "labels", "id", "text"), rows)
+    print_table(title, ("", "labels", "id", "text"), rows)
+
+
+def _show_sources(title: str, findings: list[Finding], *, everything: bool) -> None:
+    if not findings:
+        return
+    shown, title = _first(title, findings, everything=everything)
+    rows = [
+        (f"{finding.value:.1%} of {finding.judged_count}", f"{finding.rest_value:.1%}", shortened(finding.source))
+        for finding in shown
+    ]
+    print_table(title, ("contradicted", "of all others", "source"), rows)
+
+
+def _first(title: str, findings: list[Finding], *, everything: bool) -> tuple[list[Finding], str]:
+    shown = findings if everything else findings[:_SHOWN]
+    more = f", the first {len(shown)} shown" if len(shown) < len(findings) else ""
+    return shown, f"{title} ({len(findings)}{more})"

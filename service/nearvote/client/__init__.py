@@ -7,10 +7,12 @@ from nearvote.classify import Classification, StageTimings
 from nearvote.client.aio import AsyncClient
 from nearvote.client.calls import CallerInfo, EncoderInfo, ImportProgress, ServiceInfo, StreamAnswer, TaskSummary
 from nearvote.client.errors import ClientError, ServiceError, ServiceUnreachable
+from nearvote.client.feedback import Promotion
 from nearvote.client.sync import Client
 from nearvote.erase import Erased
 from nearvote.examples.example import Draft, Example, Saved, SearchedExample
 from nearvote.explain import Explanation
+from nearvote.feedback.correction import Feedback, FeedbackState, Revoked, Selection, Submitted
 from nearvote.tasks.task import Label, Task
 from nearvote.voting.neighbor import Neighbor, View
 from nearvote.voting.policy import Action, LabelPolicy, Policy
@@ -35,19 +37,25 @@ __all__ = [
     "ExampleChange",
     "ExampleState",
     "Explanation",
+    "Feedback",
+    "FeedbackState",
     "ImportProgress",
     "Label",
     "LabelPolicy",
     "Neighbor",
     "Policy",
     "Prediction",
+    "Promotion",
+    "Revoked",
     "Saved",
     "SearchedExample",
+    "Selection",
     "ServiceError",
     "ServiceInfo",
     "ServiceUnreachable",
     "StageTimings",
     "StreamAnswer",
+    "Submitted",
     "Task",
     "TaskSummary",
     "View",

@@ -17,6 +17,7 @@ from nearvote.tasks.task import Task
 from nearvote.v1 import audit_service_pb2 as audit
 from nearvote.v1 import classification_service_pb2 as classification
 from nearvote.v1 import example_service_pb2 as examples
+from nearvote.v1 import feedback_service_pb2 as feedback
 from nearvote.v1 import info_service_pb2 as info
 from nearvote.v1 import learning_service_pb2 as learning
 from nearvote.v1 import task_service_pb2 as tasks
@@ -35,7 +36,7 @@ _NOT_REPEATABLE = (
     "StartFit",
     "RollBackFit",
 )
-_SERVICES = (classification, examples, tasks, learning, audit, info)
+_SERVICES = (classification, examples, tasks, learning, audit, feedback, info)
 
 CHANNEL_OPTIONS: list[tuple[str, Any]] = [
     ("grpc.max_receive_message_length", -1),

@@ -10,14 +10,16 @@ import grpc
 from nearvote.audit.event import Event
 from nearvote.audit.log import EventQuery
 from nearvote.classify import Classification, Options
-from nearvote.client import audit, calls, learning
+from nearvote.client import audit, calls, feedback, learning
 from nearvote.client.access import Access
 from nearvote.client.calls import DEFAULT_ADDRESS, Call, ImportProgress, ServiceInfo, StreamAnswer
 from nearvote.client.errors import FailedCall, error_of_call
+from nearvote.client.feedback import Promotion
 from nearvote.client.learning import FitJob
 from nearvote.erase import Erased
 from nearvote.examples.example import Draft, Example, Saved, SearchedExample
 from nearvote.explain import Explanation
+from nearvote.feedback.correction import Correction, Feedback, FeedbackState, Revoked, Selection, Submitted
 from nearvote.learn.finding import Finding
 from nearvote.learn.goal import Goal, ValidationMessage
 from nearvote.tasks.fit import Fit
@@ -25,6 +27,7 @@ from nearvote.tasks.task import Task
 from nearvote.v1.audit_service_pb2_grpc import AuditServiceStub
 from nearvote.v1.classification_service_pb2_grpc import ClassificationServiceStub
 from nearvote.v1.example_service_pb2_grpc import ExampleServiceStub
+from nearvote.v1.feedback_service_pb2_grpc import FeedbackServiceStub
 from nearvote.v1.info_service_pb2_grpc import InfoServiceStub
 from nearvote.v1.learning_service_pb2_grpc import LearningServiceStub
 from nearvote.v1.task_service_pb2_grpc import TaskServiceStub
@@ -74,6 +77,7 @@ class Client:
             "task": TaskServiceStub(self._channel),
             "learning": LearningServiceStub(self._channel),
             "audit": AuditServiceStub(self._channel),
+            "feedback": FeedbackServiceStub(self._channel),
             "info": InfoServiceStub(self._channel),
         }
 
@@ -264,6 +268,61 @@ class Client:
     def explain(self, request_id: str) -> Explanation:
         """Asks what an answer was made of, where the service keeps that."""
         return self._do(audit.explain_prediction(request_id))
+
+    def submit_feedback(
+        self, key: str, task: str, labels: Sequence[str], *, source: str, text: str = "", example_id: str = ""
+    ) -> Submitted:
+        """Submits a correction of a text, or of an example by its id. It waits, and does not vote.
+
+        Sent again under the same key it is there once.
+
+        Args:
+            key: Names the correction.
+            task: The task.
+            labels: The labels that it should have.
+            source: Who says so.
+            text: The text.
+            example_id: The example, instead of a text.
+        """
+        return self._do(feedback.submit(Correction(key, task, tuple(labels), source, text, example_id)))
+
+    def get_feedback(self, id_: str) -> Feedback:
+        """Reads a correction."""
+        return self._do(feedback.get(id_))
+
+    def list_feedback(
+        self, task: str = "", *, state: FeedbackState | None = None, source: str = ""
+    ) -> Iterator[Feedback]:
+        """Yields corrections, those of a task, a state or a source, reading page after page."""
+        token = ""
+        while True:
+            page, token = self._do(feedback.list_page(task, state, source, token))
+            yield from page
+            if not token:
+                return
+
+    def preview_promotion(self, selection: Selection) -> Promotion:
+        """Asks what a promotion would change on the examples that are there; it changes nothing."""
+        return self._do(feedback.preview(selection))
+
+    def promote_feedback(self, selection: Selection) -> Promotion:
+        """Makes examples of pending corrections."""
+        return self._do(feedback.promote(selection))
+
+    def reject_feedback(self, selection: Selection) -> int:
+        """Refuses pending corrections for good, and returns how many."""
+        return self._do(feedback.reject(selection))
+
+    def revoke_feedback(self, source: str, *, task: str = "", from_us: int = 0, until_us: int = 0) -> Revoked:
+        """Takes back what a source has submitted, of a task and of some time: drops it or undoes it.
+
+        Args:
+            source: The source.
+            task: The task; all when empty.
+            from_us: Only what came at this time or later, in microseconds since 1970-01-01 UTC; 0 for any.
+            until_us: Only what came before this time; 0 for any.
+        """
+        return self._do(feedback.revoke(source, task, from_us, until_us))
 
     def info(self) -> ServiceInfo:
         """Asks what is running."""

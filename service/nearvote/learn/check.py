@@ -7,7 +7,8 @@ import numpy as np
 
 from nearvote.learn.corpus import Corpus
 from nearvote.learn.finding import Finding, FindingKind
-from nearvote.learn.others import scores_by_others
+from nearvote.learn.leave_one_out import Judged, judged_by_others
+from nearvote.learn.sources import contradicting_sources
 from nearvote.learn.votes import meaning_candidates, surface_candidates, surface_cosines
 from nearvote.voting.policy import Rules
 
@@ -22,7 +23,7 @@ _PAIRS_OF = 20  # neighbours of each example that are looked at for near-duplica
 
 
 def check_examples(corpus: Corpus, rules: Rules) -> list[Finding]:
-    """Finds duplicates, near-duplicates across labels, labels that neighbours contradict, and labels of few examples.
+    """Finds duplicates, near-duplicates across labels, contradicted labels and sources, and labels of few examples.
 
     Args:
         corpus: The task's examples.
@@ -31,10 +32,12 @@ def check_examples(corpus: Corpus, rules: Rules) -> list[Finding]:
     Returns:
         The findings, the most doubtful of each kind first.
     """
+    judged = judged_by_others(corpus, rules)
     return [
         *_duplicates(corpus, rules.labels),
         *_conflicts(corpus, rules.labels),
-        *_contradicted(corpus, rules),
+        *_contradicted(corpus, rules, judged),
+        *contradicting_sources(corpus, rules, judged),
         *_few(corpus, rules.labels),
     ]
 
@@ -94,10 +97,8 @@ def _conflicts(corpus: Corpus, labels: Sequence[str]) -> list[Finding]:
     ]
 
 
-def _contradicted(corpus: Corpus, rules: Rules) -> list[Finding]:
-    if len(corpus) < 2:  # noqa: PLR2004 - there is nobody to contradict
-        return []
-    against = np.where(corpus.has, 0.0, scores_by_others(corpus, rules))
+def _contradicted(corpus: Corpus, rules: Rules, judged: Judged) -> list[Finding]:
+    against = np.where(corpus.has, 0.0, judged.scores)
     best = against.argmax(axis=1)
     sure = against.max(axis=1)
     doubtful = np.flatnonzero(sure >= _SURE)

@@ -61,6 +61,7 @@ class Corpus:
         groups: (examples,) whose source is the same; -1 for no source.
         fingerprints: (examples,) uint64.
         raw: Their texts, as they were given.
+        sources: The names of the groups, by number.
     """
 
     texts: Texts
@@ -70,6 +71,7 @@ class Corpus:
     groups: Places
     fingerprints: npt.NDArray[np.uint64]
     raw: tuple[str, ...]
+    sources: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -84,6 +86,7 @@ class Corpus:
             self.groups[places],
             self.fingerprints[places],
             tuple(self.raw[i] for i in places),
+            self.sources,
         )
 
 
@@ -118,6 +121,7 @@ def corpus_of(windows: Sequence[StoredWindow], labels: Sequence[str]) -> Corpus:
         groups=np.array([sources.get(head.source, -1) for head in heads], np.int64),
         fingerprints=np.array([head.fingerprint for head in heads], np.int64).view(np.uint64),
         raw=tuple(head.text for head in heads),
+        sources=tuple(sources),
     )
 
 

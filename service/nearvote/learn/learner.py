@@ -16,17 +16,20 @@ from nearvote.audit.event import Action
 from nearvote.audit.log import SERVICE
 from nearvote.embedding.embedder import Embedder
 from nearvote.errors import CannotFit, FitNotFound, InvalidField, NearvoteError, StoreUnavailable, TaskChanged
-from nearvote.examples.store import ExampleStore
+from nearvote.examples.example import Draft, example_id
+from nearvote.examples.store import ExampleStore, StoredWindow
 from nearvote.learn.check import check_examples
 from nearvote.learn.corpus import Corpus, corpus_of, texts_of
 from nearvote.learn.finding import Finding
 from nearvote.learn.fitting import Validation, fit_corpus
 from nearvote.learn.goal import Goal, ValidationMessage
 from nearvote.learn.jobs import Job, Jobs
+from nearvote.learn.preview import Preview, preview
 from nearvote.limits import Limits, check_text
 from nearvote.tasks.fit import Fit, as_stored
 from nearvote.tasks.registry import TaskRegistry
 from nearvote.tasks.task import Task
+from nearvote.text.surface import fingerprint
 from nearvote.voting.metric import LinearMetric, Slot
 from nearvote.voting.policy import Policy
 from nearvote.voting.prototypes import labels_matrix
@@ -159,6 +162,48 @@ class Learner:
         task = await self._tasks.get(tenant, name)
         corpus = await self._corpus(tenant, task)
         return await self._aside(check_examples, corpus, task.rules)
+
+    async def preview(self, tenant: str, name: str, drafts: Sequence[Draft]) -> Preview:
+        """What a batch of examples would change on the task's examples; stores nothing.
+
+        Args:
+            tenant: Whose they are.
+            name: The task.
+            drafts: Checked examples of this task, each text once.
+
+        Raises:
+            TaskNotFound: There is no task of this name.
+        """
+        task = await self._tasks.get(tenant, name)
+        windows = [window async for page in self._store.windows(tenant, name) for window in page]
+        known = {window.example_id for window in windows}
+        by_id = {example_id(tenant, name, draft.text): draft for draft in drafts}
+        relabeled = {id_: (draft.labels, draft.source) for id_, draft in by_id.items() if id_ in known}
+        new = [(id_, draft) for id_, draft in by_id.items() if id_ not in known]
+        added: list[StoredWindow] = []
+        for start in range(0, len(new), _CHUNK):
+            added += await self._as_stored(new[start : start + _CHUNK])
+        return await self._aside(preview, windows, task.rules, relabeled, added)
+
+    async def _as_stored(self, drafts: Sequence[tuple[str, Draft]]) -> list[StoredWindow]:
+        """New examples as they would be stored, by their ids."""
+        embedded = await self._embedder.embed([draft.text for _, draft in drafts])
+        return [
+            StoredWindow(
+                point_id="",
+                example_id=id_,
+                window=window,
+                labels=draft.labels,
+                example_weight=draft.weight,
+                source=draft.source,
+                fingerprint=fingerprint(surface),
+                text=draft.text if window == 0 else "",
+                vector=vector,
+                surface=surface if window == 0 else None,
+            )
+            for (id_, draft), vectors, surface in zip(drafts, embedded.windows, embedded.surfaces, strict=True)
+            for window, vector in enumerate(vectors)
+        ]
 
     async def _fit(
         self, job: Job, tenant: str, name: str, goal: Goal, messages: Sequence[ValidationMessage], by: Caller

@@ -37,7 +37,13 @@ class Candidates:
 
 
 def meaning_candidates(
-    judged: Texts, corpus: Corpus, count: int, *, own: Places | None, project: Callable[[Matrix], Matrix]
+    judged: Texts,
+    corpus: Corpus,
+    count: int,
+    *,
+    own: Places | None,
+    project: Callable[[Matrix], Matrix],
+    apart: Places | None = None,
 ) -> Candidates:
     """The nearest examples by the cosine of the nearest pair of windows, in a metric.
 
@@ -47,6 +53,7 @@ def meaning_candidates(
         count: How many to find for each.
         own: (texts,) which example each judged text is, so that it does not vote on itself; -1 or None for none.
         project: The metric.
+        apart: (texts,) the group of `corpus.groups` that is not asked about each judged text; -1 or None for none.
     """
     voters = project(corpus.texts.windows)
     windows = project(judged.windows)
@@ -61,10 +68,12 @@ def meaning_candidates(
             found = np.maximum.reduceat(found, judged.starts[rows] - first, axis=0)
         return found
 
-    return _nearest(len(judged), len(corpus), count, own, similarities)
+    return _nearest(len(judged), corpus, count, own, apart, similarities)
 
 
-def surface_candidates(judged: Texts, corpus: Corpus, count: int, *, own: Places | None) -> Candidates:
+def surface_candidates(
+    judged: Texts, corpus: Corpus, count: int, *, own: Places | None, apart: Places | None = None
+) -> Candidates:
     """The examples that share most n-grams, weighed by inverse document frequency; arguments as above.
 
     As messages are searched: by a sample of many elements, and as Qdrant does: a judged text's elements are weighed by
@@ -80,7 +89,7 @@ def surface_candidates(judged: Texts, corpus: Corpus, count: int, *, own: Places
     def similarities(rows: slice) -> Matrix:
         return np.asarray((weighed[rows] @ by_ngram).toarray(), np.float32)
 
-    found = _nearest(len(judged), size, count, own, similarities)
+    found = _nearest(len(judged), corpus, count, own, apart, similarities)
     # An example that shares nothing is not found at all.
     return Candidates(found.places, np.where(found.similarity > 0, found.similarity, -np.inf).astype(np.float32))
 
@@ -112,7 +121,10 @@ def _sampled(surface: sparse.csr_array) -> sparse.csr_array:
     return sparse.csr_array((surface.data[places], surface.indices[places], lengths), shape=surface.shape)
 
 
-def _nearest(judged: int, size: int, count: int, own: Places | None, similarities: Similarities) -> Candidates:
+def _nearest(
+    judged: int, corpus: Corpus, count: int, own: Places | None, apart: Places | None, similarities: Similarities
+) -> Candidates:
+    size = len(corpus)
     count = min(count, size)
     places = np.zeros((judged, count), np.int64)
     nearest = np.full((judged, count), -np.inf, np.float32)
@@ -123,6 +135,8 @@ def _nearest(judged: int, size: int, count: int, own: Places | None, similaritie
             itself = own[rows]
             known = np.flatnonzero(itself >= 0)
             found[known, itself[known]] = -np.inf
+        if apart is not None:
+            found[(apart[rows][:, None] == corpus.groups[None, :]) & (apart[rows][:, None] >= 0)] = -np.inf
         if count < size:
             part = np.sort(np.argpartition(-found, count - 1, axis=1)[:, :count], axis=1)
         else:

@@ -131,6 +131,12 @@ class Metrics:
             "When the certificate that is shown ends, in seconds since 1970; 0 without TLS.",
             registry=registry,
         )
+        self._feedback = Counter(
+            "nearvote_feedback",
+            "Corrections, by tenant, task and outcome.",
+            ("tenant", "task", "outcome"),
+            registry=registry,
+        )
         self._build = Info("nearvote_build", "What is running.", registry=registry)
         self._task_labels: set[tuple[str, str, str]] = set()
         self._counted: set[tuple[str, str, str]] = set()
@@ -206,6 +212,12 @@ class Metrics:
     def explanations_dropped(self, count: int) -> None:
         """Answers were not kept to be explained."""
         self._explanations_dropped.inc(count)
+
+    def feedback(self, tenant: str, task: str, outcome: str, count: int) -> None:
+        """Something became of so many corrections."""
+        if count:
+            names = self._bounded(tenant, task, "")[:2]
+            self._feedback.labels(*names, outcome).inc(count)
 
     def examples(self, sizes: dict[tuple[str, str], ClassSizes]) -> None:
         """How many examples there are, by tenant and task."""

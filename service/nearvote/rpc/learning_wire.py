@@ -26,6 +26,7 @@ _KINDS = {
     FindingKind.CONFLICTING_NEAR_DUPLICATE: learning_pb2.FINDING_KIND_CONFLICTING_NEAR_DUPLICATE,
     FindingKind.CONTRADICTED: learning_pb2.FINDING_KIND_CONTRADICTED,
     FindingKind.FEW_EXAMPLES: learning_pb2.FINDING_KIND_FEW_EXAMPLES,
+    FindingKind.CONTRADICTING_SOURCE: learning_pb2.FINDING_KIND_CONTRADICTING_SOURCE,
 }
 STATE_OF = {value: key for key, value in _STATES.items()}
 _KIND_OF = {value: key for key, value in _KINDS.items()}
@@ -121,6 +122,9 @@ def finding_to_wire(finding: Finding) -> learning_pb2.Finding:
         other_labels=finding.other_labels,
         other_text=finding.other_text,
         value=finding.value,
+        source=finding.source,
+        judged_count=finding.judged_count,
+        rest_value=finding.rest_value,
     )
 
 
@@ -141,4 +145,7 @@ def finding_from_wire(message: learning_pb2.Finding) -> Finding:
         other_labels=tuple(message.other_labels),
         other_text=message.other_text,
         value=message.value,
+        source=message.source,
+        judged_count=message.judged_count,
+        rest_value=message.rest_value,
     )

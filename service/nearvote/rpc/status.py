@@ -27,6 +27,8 @@ _CODES: dict[type[errors.NearvoteError], grpc.StatusCode] = {
     errors.InvalidInput: grpc.StatusCode.INVALID_ARGUMENT,
     errors.NotFound: grpc.StatusCode.NOT_FOUND,
     errors.TaskExists: grpc.StatusCode.ALREADY_EXISTS,
+    errors.FeedbackKeyReused: grpc.StatusCode.ALREADY_EXISTS,
+    errors.FeedbackRateReached: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.StateConflict: grpc.StatusCode.FAILED_PRECONDITION,
     errors.TaskChanged: grpc.StatusCode.ABORTED,
     errors.Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,

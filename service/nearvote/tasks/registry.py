@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol
 
@@ -96,6 +96,7 @@ class TaskRegistry:
         self._snapshots: dict[str, _Snapshot] = {}
         self._last_read: dict[str, dict[str, Task]] = {}
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._also_deletes: list[Callable[[str, str], Awaitable[None]]] = []
         self._changes: dict[str, int] = {}  # how often this process has changed something, by tenant
 
     def changing(self, tenant: str) -> asyncio.Lock:
@@ -269,7 +270,13 @@ class TaskRegistry:
                 await self._store.delete_document(_VERSIONS, tenant, name)
                 await self.fits.delete_all(tenant, task)
                 self._forget(tenant)
+                for delete in self._also_deletes:
+                    await delete(tenant, name)
                 return await self._store.delete_task(tenant, name)
+
+    def also_delete(self, delete: Callable[[str, str], Awaitable[None]]) -> None:
+        """Names what else is kept of tasks, and goes with them: called with tenant and task."""
+        self._also_deletes.append(delete)
 
     async def examples_version(self, tenant: str, name: str) -> int:
         """Time of the last change to a task's examples, in microseconds since 1970-01-01 UTC; 0 before the first."""

@@ -107,6 +107,8 @@ class Limits(_message.Message):
     MAX_CONCURRENT_CALLS_FIELD_NUMBER: _builtins.int
     MAX_QUEUED_TOKENS_FIELD_NUMBER: _builtins.int
     MAX_TASK_EXAMPLES_FIELD_NUMBER: _builtins.int
+    MAX_PENDING_FEEDBACK_FIELD_NUMBER: _builtins.int
+    MAX_FEEDBACK_PER_HOUR_FIELD_NUMBER: _builtins.int
     max_text_bytes: _builtins.int
     """Longest text, in bytes of UTF-8."""
     max_batch_texts: _builtins.int
@@ -131,6 +133,10 @@ class Limits(_message.Message):
     """Most tokens of texts that are not embedded yet, shared in the same way."""
     max_task_examples: _builtins.int
     """Most examples of a task."""
+    max_pending_feedback: _builtins.int
+    """Most corrections of one source that may be pending."""
+    max_feedback_per_hour: _builtins.int
+    """Most corrections that one source may submit in an hour by the clock, UTC."""
     def __init__(
         self,
         *,
@@ -146,10 +152,12 @@ class Limits(_message.Message):
         max_concurrent_calls: _builtins.int = ...,
         max_queued_tokens: _builtins.int = ...,
         max_task_examples: _builtins.int = ...,
+        max_pending_feedback: _builtins.int = ...,
+        max_feedback_per_hour: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_batch_texts", b"max_batch_texts", "max_concurrent_calls", b"max_concurrent_calls", "max_k", b"max_k", "max_labels", b"max_labels", "max_queued_tokens", b"max_queued_tokens", "max_request_bytes", b"max_request_bytes", "max_stream_concurrency", b"max_stream_concurrency", "max_stream_requests", b"max_stream_requests", "max_streams", b"max_streams", "max_task_examples", b"max_task_examples", "max_tasks", b"max_tasks", "max_text_bytes", b"max_text_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_batch_texts", b"max_batch_texts", "max_concurrent_calls", b"max_concurrent_calls", "max_feedback_per_hour", b"max_feedback_per_hour", "max_k", b"max_k", "max_labels", b"max_labels", "max_pending_feedback", b"max_pending_feedback", "max_queued_tokens", b"max_queued_tokens", "max_request_bytes", b"max_request_bytes", "max_stream_concurrency", b"max_stream_concurrency", "max_stream_requests", b"max_stream_requests", "max_streams", b"max_streams", "max_task_examples", b"max_task_examples", "max_tasks", b"max_tasks", "max_text_bytes", b"max_text_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

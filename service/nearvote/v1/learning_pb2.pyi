@@ -70,6 +70,8 @@ class _FindingKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FindingKi
     """The neighbours are sure of another label."""
     FINDING_KIND_FEW_EXAMPLES: _FindingKind.ValueType  # 4
     """The label has too few examples to be voted for."""
+    FINDING_KIND_CONTRADICTING_SOURCE: _FindingKind.ValueType  # 5
+    """A source's examples have other labels than the vote of all others gives them, much more often than theirs."""
 
 class FindingKind(_FindingKind, metaclass=_FindingKindEnumTypeWrapper):
     """What is doubtful about an example."""
@@ -84,6 +86,8 @@ FINDING_KIND_CONTRADICTED: FindingKind.ValueType  # 3
 """The neighbours are sure of another label."""
 FINDING_KIND_FEW_EXAMPLES: FindingKind.ValueType  # 4
 """The label has too few examples to be voted for."""
+FINDING_KIND_CONTRADICTING_SOURCE: FindingKind.ValueType  # 5
+"""A source's examples have other labels than the vote of all others gives them, much more often than theirs."""
 Global___FindingKind: _TypeAlias = FindingKind  # noqa: Y015
 
 @_typing.final
@@ -350,6 +354,9 @@ class Finding(_message.Message):
     OTHER_LABELS_FIELD_NUMBER: _builtins.int
     OTHER_TEXT_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    JUDGED_COUNT_FIELD_NUMBER: _builtins.int
+    REST_VALUE_FIELD_NUMBER: _builtins.int
     kind: Global___FindingKind.ValueType
     """What it is."""
     example_id: _builtins.str
@@ -361,9 +368,15 @@ class Finding(_message.Message):
     other_text: _builtins.str
     """Its text; empty when there is none."""
     value: _builtins.float
-    """How sure: similarity of a pair in [0, 1], the neighbours' score of the other label in [0, 1], or the label's number
-    of examples.
+    """How sure: similarity of a pair in [0, 1], the neighbours' score of the other label in [0, 1], the label's number of
+    examples, or the share of the source's examples that are contradicted, in [0, 1].
     """
+    source: _builtins.str
+    """The source that the finding is about; empty when it is about none."""
+    judged_count: _builtins.int
+    """How many of the source's examples were judged."""
+    rest_value: _builtins.float
+    """Share of all other examples that are contradicted, in [0, 1]."""
     @_builtins.property
     def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Its labels, or the label that the finding is about."""
@@ -383,10 +396,13 @@ class Finding(_message.Message):
         other_labels: _abc.Iterable[_builtins.str] | None = ...,
         other_text: _builtins.str = ...,
         value: _builtins.float = ...,
+        source: _builtins.str = ...,
+        judged_count: _builtins.int = ...,
+        rest_value: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["example_id", b"example_id", "kind", b"kind", "labels", b"labels", "other_id", b"other_id", "other_labels", b"other_labels", "other_text", b"other_text", "text", b"text", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["example_id", b"example_id", "judged_count", b"judged_count", "kind", b"kind", "labels", b"labels", "other_id", b"other_id", "other_labels", b"other_labels", "other_text", b"other_text", "rest_value", b"rest_value", "source", b"source", "text", b"text", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
