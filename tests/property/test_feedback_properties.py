@@ -159,3 +159,12 @@ def test_a_promotion_that_was_cut_short_can_be_taken_back(
     for source in "xyz":
         bench.revoke(source)
     assert bench.present == former
+
+
+@given(_former, st.sampled_from(_LABELS), st.sampled_from(_LABELS))
+def test_what_is_pending_never_stands(former: Example | None, below: str, above: str) -> None:
+    """Of a batch that was cut short, what lies beneath the one taken back is pending, and does not show."""
+    bench = Bench(former, [])
+    bench.promote([("x", below), ("y", above)], cut_short=True)
+    bench.revoke("y")
+    assert bench.present == former

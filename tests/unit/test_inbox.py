@@ -229,9 +229,17 @@ async def test_a_source_may_submit_so_many_an_hour(open_office: OpenOffice) -> N
     await office.submit("4", "four")
 
 
-async def test_many_at_once_keep_to_the_limit(open_office: OpenOffice) -> None:
+async def test_many_at_once_keep_to_the_limit(open_office: OpenOffice, monkeypatch: pytest.MonkeyPatch) -> None:
     """Corrections that come in the same moment are counted one after the other."""
     office = await open_office(max_pending_feedback=3)
+    count = office.store.pending_count
+
+    async def slowly(tenant: str, source: str) -> int:
+        found = await count(tenant, source)
+        await asyncio.sleep(0)  # others get their turn
+        return found
+
+    monkeypatch.setattr(office.store, "pending_count", slowly)
     done = await asyncio.gather(*(office.submit(str(i), f"text {i}") for i in range(9)), return_exceptions=True)
     assert sum(isinstance(one, Feedback) for one in done) == 3
     assert sum(isinstance(one, LimitReached) for one in done) == 6
@@ -287,6 +295,9 @@ async def test_selection_by_source_and_time(office: Office) -> None:
         office.desk.clock.advance(1)
     assert await office.inbox.reject("acme", Selection("spam", source="t", until_us=times[1])) == 1
     assert await office.inbox.reject("acme", Selection("spam", source="t", until_us=times[1])) == 0
+    assert (await office.inbox.promote("acme", Selection("spam", source="t", until_us=times[1]))) == Promoted(
+        0, 0, 0, {}
+    )
     assert (
         await office.inbox.promote("acme", Selection("spam", source="s", from_us=times[1], until_us=times[3]))
     ).count == 2

@@ -93,6 +93,19 @@ def test_examples_without_a_source_are_nobodys() -> None:
     assert _found(made) == []
 
 
+def test_what_may_be_chance_is_not_told() -> None:
+    """Twice as often contradicted as the rest is no finding where a few examples more or less make it so."""
+    made = _made({"seed": 100, "few": 12})
+    wrong = {"seed": 5, "few": 3}
+    for i, one in enumerate(made):
+        if wrong[one.source]:
+            wrong[one.source] -= 1
+            made[i] = _other(one)
+    examples = corpus(made, LABELS)
+    judged = judged_by_others(examples, RULES)
+    assert contradicting_sources(examples, RULES, judged) == []
+
+
 def test_chance_is_not_told() -> None:
     """In a task where labels mean nothing, no source is told, although about half of all examples are contradicted."""
     rng = np.random.default_rng(3)
