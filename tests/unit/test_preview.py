@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from nearvote.learn import preview as module
 from nearvote.learn.leave_one_out import judged_by_others, labels_of
 from nearvote.learn.preview import MAX_FLIPS, preview
 from nearvote.voting.policy import Policy, Rules
@@ -68,3 +69,16 @@ def test_the_first_examples() -> None:
     seen = preview(stored([one]), RULES, {}, stored([replace(other, labels=("b",))], first=1))
     assert [(flip.before, flip.after) for flip in seen.flips] == [((), ("b",))]
     assert (seen.agreeing_before_count, seen.agreeing_after_count) == (0, 0)
+
+
+def test_of_many_those_near_the_batch_are_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there are too many examples, those most like the batch are judged, by all others as before."""
+    made = easy(np.random.default_rng(4), {"a": 30, "b": 30})
+    batch = stored(_bad(made, 4)[:40], first=100)
+    whole = preview(stored(made), RULES, {}, batch)
+    monkeypatch.setattr(module, "MOST_JUDGED", 30)
+    seen = preview(stored(made), RULES, {}, batch)
+    assert (seen.judged_count, seen.flip_count) == (30, whole.flip_count)
+    assert {flip.labels for flip in seen.flips} == {("a",)}
+    assert seen.flips == whole.flips
+    assert preview(stored(made), RULES, {}, []).judged_count == 30

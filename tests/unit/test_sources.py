@@ -8,10 +8,10 @@ from scipy.stats import fisher_exact
 
 from nearvote.learn.check import check_examples
 from nearvote.learn.finding import Finding, FindingKind
-from nearvote.learn.leave_one_out import judged_by_others, labels_of
+from nearvote.learn.leave_one_out import OwnSource, judged_by_others, labels_of
 from nearvote.learn.sources import MIN_JUDGED, contradicting_sources, fisher_greater
 from nearvote.voting.policy import LabelPolicy, Policy, Rules
-from tests.unit.made_up import Made, corpus, easy, unit
+from tests.unit.made_up import Made, corpus, easy, unit, words
 
 LABELS = ("a", "b")
 RULES = Rules(LABELS)
@@ -74,6 +74,22 @@ def test_a_source_can_not_speak_for_itself() -> None:
     assert [one.source for one in found] == ["bad"]
 
 
+def test_a_source_at_odds_with_itself() -> None:
+    """What a source says as the rest does is no contradiction of the rest, though its own other examples outvote it."""
+    rng = np.random.default_rng(5)
+    place = np.zeros((1, 24))
+    place[0, 0] = place[0, 22] = 1
+
+    def here(label: str, source: str, weight: float, count: int) -> list[Made]:
+        return [
+            Made(" ".join(words(rng, 8)), (label,), unit(place + 0.001 * rng.standard_normal((1, 24))), weight, source)
+            for _ in range(count)
+        ]
+
+    made = [*_made({"seed": 60}), *here("a", "", 1.0, 5), *here("a", "x", 1.0, 12), *here("b", "x", 3.0, 10)]
+    assert _found(made, replace(RULES, policy=Policy(k=40, max_group_share=1.0, surface_weight=0.0))) == []
+
+
 def test_few_examples_say_nothing() -> None:
     """A source of fewer than ten examples is not told, however wrong; one of ten is."""
     for count, names in ((MIN_JUDGED - 1, []), (MIN_JUDGED, ["bad"])):
@@ -81,7 +97,7 @@ def test_few_examples_say_nothing() -> None:
         assert [one.source for one in _found(made)] == names
 
 
-def test_the_rest_is_more_than_half() -> None:
+def test_the_many_are_not_blamed() -> None:
     """A source of most examples is not told for what others say against it; these are."""
     made = [_other(one) if one.source == "bad" else one for one in _made({"seed": 60, "bad": 40})]
     assert [one.source for one in _found(made)] == ["bad"]
@@ -118,18 +134,21 @@ def test_chance_is_not_told() -> None:
 
 
 def test_what_the_rest_knows_nothing_about_is_not_judged() -> None:
-    """Examples far from all others are no contradiction: the rest would not answer them."""
+    """Examples far from all others are no contradiction, nor those that a source has much of its own to say about."""
     made = _made({"seed": 60})
     away = np.zeros((1, 24), np.float32)
     away[0, 20], away[0, 0] = 1, 0.3  # what little they resemble is label a
     rng = np.random.default_rng(4)
     new = [
-        Made(f"xq{i} zzk{i}", ("b",), unit(away + 0.01 * np.abs(rng.standard_normal((1, 24)))), source="new")
+        Made("xq zzk", ("b",), unit(away + 0.01 * np.abs(rng.standard_normal((1, 24)))), source="new")
         for i in range(30)
     ]
     assert _found([*made, *new], replace(RULES, policy=Policy(similarity_floor=0.5))) == []
     strict = replace(RULES, policy=Policy(similarity_floor=-1.0))
     assert [one.source for one in _found([*made, *new], strict)] == ["new"]
+    # What it says in many words and alike it knows; the same words again and again are no more than once.
+    many = [replace(one, text=" ".join(words(rng, 8))) for one in new]
+    assert _found([*made, *many], strict) == []
 
 
 @pytest.mark.parametrize(
@@ -153,13 +172,13 @@ def test_judged_by_other_sources_only() -> None:
     rules = replace(RULES, policy=Policy(surface_weight=0.0, max_group_share=1.0))
     examples = corpus(made, LABELS)
     places = np.array([0, 2], np.int64)
-    apart = judged_by_others(examples, rules, places, other_sources_only=True)
+    apart = judged_by_others(examples, rules, places, own_source=OwnSource.SILENT)
     assert apart.scores[0].tolist() == [0.0, 1.0]
     assert 0 < apart.scores[1][0] < 1
     assert apart.nearest[0] == pytest.approx(float(vectors[0] @ vectors[2]), abs=1e-5)
     together = judged_by_others(examples, rules, places)
     assert together.scores[0][0] > 0.5
-    alone = judged_by_others(corpus(made[:2], LABELS), rules, other_sources_only=True)
+    alone = judged_by_others(corpus(made[:2], LABELS), rules, own_source=OwnSource.SILENT)
     assert alone.scores.tolist() == [[0.0, 0.0]] * 2
 
 

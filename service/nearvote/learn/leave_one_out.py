@@ -1,12 +1,14 @@
 """What the others say of each example: both views' votes in the plain metric, averaged by the task's policy."""
 
 from dataclasses import dataclass
+from enum import Enum
 
 import numpy as np
 import numpy.typing as npt
 
 from nearvote.learn.corpus import Corpus, Matrix, Places
 from nearvote.learn.votes import (
+    Barred,
     count,
     fuse,
     meaning_candidates,
@@ -16,7 +18,15 @@ from nearvote.learn.votes import (
     surface_kernel,
 )
 from nearvote.voting.policy import Rules
-from nearvote.voting.seats import OVERSAMPLING
+from nearvote.voting.seats import NEAR_DUPLICATE_BITS, OVERSAMPLING
+
+
+class OwnSource(Enum):
+    """What examples of the same source have to say on one another."""
+
+    VOTES = "they vote"
+    NO_COPIES = "they vote, but for near-duplicates"
+    SILENT = "they have no vote"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,7 +43,7 @@ class Judged:
 
 
 def judged_by_others(
-    corpus: Corpus, rules: Rules, places: Places | None = None, *, other_sources_only: bool = False
+    corpus: Corpus, rules: Rules, places: Places | None = None, *, own_source: OwnSource = OwnSource.VOTES
 ) -> Judged:
     """Lets all others vote on each example.
 
@@ -41,17 +51,17 @@ def judged_by_others(
         corpus: The task's examples.
         rules: The task's labels and policy.
         places: Those that are judged; all when None.
-        other_sources_only: Whether examples of the same source have no vote either. Those without a source are each
-            of their own.
+        own_source: What the other examples of the same source have to say. Those without a source are each of their
+            own.
     """
     own = np.arange(len(corpus)) if places is None else places
     if len(corpus) < 2 or not len(own):  # noqa: PLR2004 - there is nobody to ask
         return Judged(np.zeros((len(own), len(rules.labels)), np.float32), np.full(len(own), -np.inf, np.float32))
     policy, texts = rules.policy, corpus.texts if places is None else corpus.texts.take(places)
     limit = min(len(corpus) - 1, OVERSAMPLING * policy.k)
-    apart = corpus.groups[own] if other_sources_only else None
-    meaning = meaning_candidates(texts, corpus, limit, own=own, project=lambda vectors: vectors, apart=apart)
-    surface = surface_candidates(texts, corpus, limit, own=own, apart=apart)
+    barred = None if own_source is OwnSource.VOTES else _barred(corpus, own, copies=own_source is OwnSource.NO_COPIES)
+    meaning = meaning_candidates(texts, corpus, limit, own=own, project=lambda vectors: vectors, barred=barred)
+    surface = surface_candidates(texts, corpus, limit, own=own, barred=barred)
     scores = [
         count(
             candidates,
@@ -67,6 +77,17 @@ def judged_by_others(
         )
     ]
     return Judged(fuse(scores[0], scores[1], policy), meaning.similarity[:, 0])
+
+
+def _barred(corpus: Corpus, own: Places, *, copies: bool) -> Barred:
+    def barred(rows: slice) -> npt.NDArray[np.bool_]:
+        groups, prints = corpus.groups[own[rows], None], corpus.fingerprints[own[rows], None]
+        same = (groups == corpus.groups) & (groups >= 0)
+        if copies:
+            same &= np.bitwise_count(prints ^ corpus.fingerprints) <= NEAR_DUPLICATE_BITS
+        return np.asarray(same, np.bool_)
+
+    return barred
 
 
 def labels_of(scores: Matrix, rules: Rules) -> npt.NDArray[np.bool_]:

@@ -7,11 +7,13 @@ import numpy as np
 import numpy.typing as npt
 
 from nearvote.examples.store import StoredWindow
-from nearvote.learn.corpus import Corpus, corpus_of
+from nearvote.learn.corpus import Corpus, Places, corpus_of
 from nearvote.learn.leave_one_out import judged_by_others, labels_of
 from nearvote.voting.policy import Rules
 
 MAX_FLIPS = 100
+# Judging takes time by their number and that of all: of 100,000 examples these take as long as all of 15,000.
+MOST_JUDGED = 4_000
 _SHOWN_CHARACTERS = 200
 
 
@@ -39,7 +41,7 @@ class Preview:
     """What a batch would change on the examples that are there.
 
     Attributes:
-        judged_count: How many there are.
+        judged_count: How many were judged: all, or of many the 4,000 most like something in the batch.
         agreeing_before_count: How many have the labels that the vote gives without the batch.
         agreeing_after_count: How many have, as they are now, the labels that the vote gives with the batch.
         flip_count: For how many the vote comes out otherwise.
@@ -59,7 +61,7 @@ def preview(
     relabeled: Mapping[str, tuple[tuple[str, ...], str]],
     added: Sequence[StoredWindow],
 ) -> Preview:
-    """Judges each example by all others, without a batch and with it.
+    """Judges examples by all others, without a batch and with it.
 
     Args:
         windows: All windows of the task's examples.
@@ -75,20 +77,35 @@ def preview(
         for window in windows
     ]
     others = corpus_of([*changed, *added], rules.labels)
-    place_of = {id_: place for place, id_ in enumerate(others.ids)}
-    before = labels_of(judged_by_others(corpus, rules).scores, rules)
-    places = np.array([place_of[id_] for id_ in corpus.ids], np.int64)
+    batch = [*relabeled, *{window.example_id for window in added}]
+    judged = _judged(corpus, others, batch)
+    before = labels_of(judged_by_others(corpus, rules, judged).scores, rules)
+    places = _places(others, [corpus.ids[i] for i in judged])
     after = labels_of(judged_by_others(others, rules, places).scores, rules)
-    agreed = (before == corpus.has).all(axis=1)
+    has = corpus.has[judged]
+    agreed = (before == has).all(axis=1)
     flipped = np.flatnonzero((before != after).any(axis=1))
     shown = flipped[np.argsort(~agreed[flipped], kind="stable")][:MAX_FLIPS]
     return Preview(
-        judged_count=len(corpus),
+        judged_count=len(judged),
         agreeing_before_count=int(agreed.sum()),
-        agreeing_after_count=int((after == corpus.has).all(axis=1).sum()),
+        agreeing_after_count=int((after == has).all(axis=1).sum()),
         flip_count=len(flipped),
-        flips=tuple(_flip(corpus, int(i), before[i], after[i], rules) for i in shown),
+        flips=tuple(_flip(corpus, int(judged[i]), before[i], after[i], rules) for i in shown),
     )
+
+
+def _judged(corpus: Corpus, others: Corpus, batch: Sequence[str]) -> Places:
+    """The places of the examples that are judged, ascending."""
+    if len(corpus) <= MOST_JUDGED or not batch:
+        return np.arange(min(len(corpus), MOST_JUDGED))
+    likeness = (corpus.texts.means @ others.texts.means[_places(others, batch)].T).max(axis=1)
+    return np.sort(np.argsort(-likeness, kind="stable")[:MOST_JUDGED])
+
+
+def _places(corpus: Corpus, ids: Sequence[str]) -> Places:
+    place_of = {id_: place for place, id_ in enumerate(corpus.ids)}
+    return np.array([place_of[id_] for id_ in ids], np.int64)
 
 
 def _flip(

@@ -1,10 +1,13 @@
 """Sources that contradict the rest: who labels otherwise than all others, more often than chance explains.
 
-An example is contradicted when the vote gives a label that it lacks more than any that it has. Of a source's examples
-only those are judged that the rest would answer, and by examples of other sources alone, so that a source can't
-speak for itself. All other examples are the yardstick, each judged by all others; in a task whose labels are hard
-these are contradicted often, too. With k of a source's n examples contradicted, and c of the m others, the chance that
-k or more of the k + c would fall on the source if it were like the others is Fisher's exact test, one-sided:
+An example is contradicted when the vote gives a label that it lacks more than any that it has. One of the source that
+is looked at must be so twice: by the vote of other sources alone, so that a source can't speak for itself, and by the
+vote of all others but its own near-copies, so that a source that knows its own ground is not blamed for what others
+make of it. Only those that the rest would answer are judged. All examples that are not the source's are the
+yardstick, each judged by all others; in a task whose labels are hard these are contradicted often, too.
+
+With k of a source's n examples contradicted, and c of the m others, the chance that k or more of the k + c would fall
+on the source if it were like the others is Fisher's exact test, one-sided:
 
     P = sum over i >= k of C(n, i) C(m, k + c - i) / C(n + m, k + c)
 
@@ -19,7 +22,7 @@ import numpy.typing as npt
 
 from nearvote.learn.corpus import Corpus, Places
 from nearvote.learn.finding import Finding, FindingKind
-from nearvote.learn.leave_one_out import Judged, judged_by_others
+from nearvote.learn.leave_one_out import Judged, OwnSource, judged_by_others
 from nearvote.voting.policy import Rules
 
 # With fewer examples a source is judged by accident; they stand among the contradicted ones all the same.
@@ -28,8 +31,6 @@ MIN_JUDGED = 10
 MAX_CHANCE = 0.001
 # What is sure need not be much: of thousands of examples a few in a hundred more are sure to be more.
 _TIMES = 2.0
-# A source of more than this share of the examples is the rest itself; what contradicts it is the others' to answer for.
-_REST = 0.5
 
 
 def contradicting_sources(corpus: Corpus, rules: Rules, judged: Judged) -> list[Finding]:
@@ -44,13 +45,14 @@ def contradicting_sources(corpus: Corpus, rules: Rules, judged: Judged) -> list[
         A finding for each such source, the most contradicted first.
     """
     sizes = np.bincount(corpus.groups[corpus.groups >= 0], minlength=len(corpus.sources))
-    tested = np.flatnonzero((sizes >= MIN_JUDGED) & (sizes <= _REST * len(corpus)))
+    tested = np.flatnonzero(sizes >= MIN_JUDGED)
     if not len(tested):
         return []
     places = np.flatnonzero(np.isin(corpus.groups, tested))
-    by_rest = judged_by_others(corpus, rules, places, other_sources_only=True)
+    by_rest = judged_by_others(corpus, rules, places, own_source=OwnSource.SILENT)
+    with_own = judged_by_others(corpus, rules, places, own_source=OwnSource.NO_COPIES)
     answered = by_rest.nearest >= rules.policy.similarity_floor
-    against = _against(corpus, by_rest, places)
+    against = _against(corpus, by_rest, places) & _against(corpus, with_own, places)
     all_against = _against(corpus, judged, np.arange(len(corpus)))
     found = []
     for group in tested:

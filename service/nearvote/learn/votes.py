@@ -21,6 +21,7 @@ from nearvote.voting.seats import NEAR_DUPLICATE_BITS, OVERSAMPLING, seat_limit
 _CHUNK = 512
 
 Similarities = Callable[[slice], Matrix]
+Barred = Callable[[slice], npt.NDArray[np.bool_]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,7 +44,7 @@ def meaning_candidates(
     *,
     own: Places | None,
     project: Callable[[Matrix], Matrix],
-    apart: Places | None = None,
+    barred: Barred | None = None,
 ) -> Candidates:
     """The nearest examples by the cosine of the nearest pair of windows, in a metric.
 
@@ -53,7 +54,7 @@ def meaning_candidates(
         count: How many to find for each.
         own: (texts,) which example each judged text is, so that it does not vote on itself; -1 or None for none.
         project: The metric.
-        apart: (texts,) the group of `corpus.groups` that is not asked about each judged text; -1 or None for none.
+        barred: From rows of the judged texts to (rows, examples) bool: who has no vote on whom; None for nobody.
     """
     voters = project(corpus.texts.windows)
     windows = project(judged.windows)
@@ -68,11 +69,11 @@ def meaning_candidates(
             found = np.maximum.reduceat(found, judged.starts[rows] - first, axis=0)
         return found
 
-    return _nearest(len(judged), corpus, count, own, apart, similarities)
+    return _nearest(len(judged), len(corpus), count, own, barred, similarities)
 
 
 def surface_candidates(
-    judged: Texts, corpus: Corpus, count: int, *, own: Places | None, apart: Places | None = None
+    judged: Texts, corpus: Corpus, count: int, *, own: Places | None, barred: Barred | None = None
 ) -> Candidates:
     """The examples that share most n-grams, weighed by inverse document frequency; arguments as above.
 
@@ -89,7 +90,7 @@ def surface_candidates(
     def similarities(rows: slice) -> Matrix:
         return np.asarray((weighed[rows] @ by_ngram).toarray(), np.float32)
 
-    found = _nearest(len(judged), corpus, count, own, apart, similarities)
+    found = _nearest(len(judged), size, count, own, barred, similarities)
     # An example that shares nothing is not found at all.
     return Candidates(found.places, np.where(found.similarity > 0, found.similarity, -np.inf).astype(np.float32))
 
@@ -122,9 +123,8 @@ def _sampled(surface: sparse.csr_array) -> sparse.csr_array:
 
 
 def _nearest(
-    judged: int, corpus: Corpus, count: int, own: Places | None, apart: Places | None, similarities: Similarities
+    judged: int, size: int, count: int, own: Places | None, barred: Barred | None, similarities: Similarities
 ) -> Candidates:
-    size = len(corpus)
     count = min(count, size)
     places = np.zeros((judged, count), np.int64)
     nearest = np.full((judged, count), -np.inf, np.float32)
@@ -135,8 +135,8 @@ def _nearest(
             itself = own[rows]
             known = np.flatnonzero(itself >= 0)
             found[known, itself[known]] = -np.inf
-        if apart is not None:
-            found[(apart[rows][:, None] == corpus.groups[None, :]) & (apart[rows][:, None] >= 0)] = -np.inf
+        if barred is not None:
+            found[barred(rows)] = -np.inf
         if count < size:
             part = np.sort(np.argpartition(-found, count - 1, axis=1)[:, :count], axis=1)
         else:

@@ -252,7 +252,9 @@ class PreviewPromotionResponse(_message.Message):
     relabeled_example_count: _builtins.int
     """How many examples would have other labels."""
     judged_count: _builtins.int
-    """How many examples the task has, each judged by the vote of all others."""
+    """How many of the task's examples were judged, each by the vote of all others: all, or of more than 4,000 those most
+    like something in the batch.
+    """
     agreeing_before_count: _builtins.int
     """How many of these have, without the batch, the labels that the vote gives."""
     agreeing_after_count: _builtins.int
