@@ -26,6 +26,7 @@ def exercise(server: Server) -> None:
         client.classify("win a prize", ["spam"])
         client.classify("something else entirely", ["spam"])
         client.classify("", ["spam"])
+        client.submit_feedback("a key", "spam", ["ham"], source="somebody", text="hello")
         list(client.classify_stream(["win a prize"] * 3, ["spam"]))
     assert server.cli("classify", "-t", "nope", "hello").returncode == 1
 
@@ -51,6 +52,7 @@ def test_every_metric_moves(start: Start) -> None:
     assert grown('nearvote_abstentions_total{reason="NO_TEXT",task="spam",tenant="default"}') == 1
     assert grown('nearvote_top_similarity_count{task="spam",tenant="default"}') == 5
     assert grown('nearvote_margin_count{task="spam",tenant="default"}') == 5
+    assert grown('nearvote_feedback_total{outcome="submitted",task="spam",tenant="default"}') == 1
     assert grown("nearvote_encoder_batch_windows_sum") == 3, "the example and two messages; the others were known"
     assert grown("nearvote_encoder_batch_padded_tokens_sum") == 9
     assert grown("nearvote_embedding_cache_hits_total") == 3
