@@ -18,10 +18,12 @@ from nearvote.examples.spaces import (
     AUDIT_COLLECTION,
     Places,
     activate_space,
+    create_feedback_collection,
     create_space,
     drop_inactive,
     is_known,
     is_space_document,
+    new_feedback_name,
     new_state_name,
     stored_places,
     vector_names,
@@ -31,7 +33,8 @@ from nearvote.version import VERSION
 
 FORMAT = 1
 
-_PAGE = {"examples": 64, "state": 4, "audit": 256}  # points in a part; a document may be a fit, of megabytes
+# Points in a part. A document may be a fit, of megabytes, and a correction's text as long as `max_text_bytes`.
+_PAGE = {"examples": 64, "state": 4, "feedback": 64, "audit": 256}
 
 Progress = Callable[[int, int], None]
 
@@ -45,6 +48,7 @@ class Contents:
         created_us: When it was made, in microseconds since 1970-01-01 UTC.
         point_count: How many windows of examples it has.
         document_count: How many documents: tasks, fits, versions and the like.
+        feedback_count: How many corrections.
         event_count: How many changes are on record.
     """
 
@@ -52,6 +56,7 @@ class Contents:
     created_us: int
     point_count: int
     document_count: int
+    feedback_count: int
     event_count: int
 
 
@@ -91,7 +96,12 @@ async def back_up(engine: Engine, progress: Progress = lambda _done, _total: Non
         },
     )
     before = await _documents_key(engine, places)
-    collections = {"state": places.state, "examples": places.examples, "audit": AUDIT_COLLECTION}
+    collections = {
+        "state": places.state,
+        "examples": places.examples,
+        "feedback": places.feedback,
+        "audit": AUDIT_COLLECTION,
+    }
     for name, collection in collections.items():
         if collection not in there:
             continue
@@ -128,7 +138,9 @@ def verify(file: IO[bytes]) -> Contents:
         raise InvalidBackup("the backup's parts are whole, and not what this version writes") from None
     if space is None:  # the reader asks for a header first
         raise InvalidBackup("the backup has no header")
-    return Contents(space, created_us, counts["examples"], counts["state"], counts["audit"])
+    return Contents(
+        space, created_us, counts["examples"], counts["state"], counts["feedback"], counts["audit"]
+    )
 
 
 async def write_backup(output: Path, parts: AsyncIterator[bytes]) -> Contents:
@@ -186,17 +198,19 @@ async def restore(
     await drop_inactive(engine)  # what an earlier run left
     mark = secrets.token_hex(4)
     store = await create_space(engine, contents.space, state=new_state_name(mark), suffix=f"_{mark}")
+    feedback = await create_feedback_collection(engine, new_feedback_name(mark))
     if contents.event_count:
         await open_audit_store(engine)
-    collections = {**store.collections, "audit": AUDIT_COLLECTION}
+    collections = {**store.collections, "feedback": feedback, "audit": AUDIT_COLLECTION}
+    total = contents.point_count + contents.document_count + contents.feedback_count + contents.event_count
     file.seek(0)
     done = 0
     for kind, body in read_parts(file):
         if kind == POINTS:
             await engine.upsert(collections[body["collection"]], points_from_json(body["points"]))
             done += len(body["points"])
-            progress(done, contents.point_count + contents.document_count + contents.event_count)
-    await activate_space(engine, store, contents.space)
+            progress(done, total)
+    await activate_space(engine, store, contents.space, feedback)
     await drop_inactive(engine)
     return contents
 
@@ -205,8 +219,10 @@ async def _is_empty(engine: Engine) -> bool:
     places = await stored_places(engine)
     if places is None:
         return True
-    if await engine.count(places.examples, {}):
-        return False
+    there = await engine.collections()
+    for collection in (places.examples, places.feedback):
+        if collection in there and await engine.count(collection, {}):
+            return False
     async for page in _pages(engine, places.state, "state", places.space):
         if page:
             return False

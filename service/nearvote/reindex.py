@@ -10,7 +10,7 @@ from nearvote.embedding.embedder import Embedder
 from nearvote.examples.audited import deleted
 from nearvote.examples.engine import Engine
 from nearvote.examples.qdrant_store import QdrantStore
-from nearvote.examples.spaces import activate_space, create_space, drop_inactive, open_store, stored_space
+from nearvote.examples.spaces import activate_space, create_space, drop_inactive, open_store, stored_places
 from nearvote.examples.store import EmbeddedExample, VectorSpace
 from nearvote.tasks.document import TASKS_KIND, task_from_document, task_to_document
 from nearvote.tasks.fits import Fits
@@ -57,18 +57,18 @@ async def reindex(
     Returns:
         What was done; nothing when the stored vectors are this encoder's already.
     """
-    old_space = await stored_space(engine)
-    if old_space is None or old_space.key == space.key:
+    places = await stored_places(engine)
+    if places is None or places.space.key == space.key:
         await open_store(engine, space)
         await drop_inactive(engine)  # what an earlier run, cut short at its end, has left
         return Reindexed(0, ())
-    old = await open_store(engine, old_space)
+    old = await open_store(engine, places.space)
     await drop_inactive(engine)  # what an earlier run left
-    new = await create_space(engine, space, state=old.collections["state"])
+    new = await create_space(engine, space, state=places.state)
     audit = audit or Unrecorded()
     report = await _copy(old, new, embedder, progress, audit)
     refit = await _drop_fits(new, audit)
-    await activate_space(engine, new, space)
+    await activate_space(engine, new, space, places.feedback)
     await drop_inactive(engine)
     return replace(report, unfitted_tasks=refit)
 

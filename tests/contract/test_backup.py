@@ -4,6 +4,7 @@ import io
 import os
 import uuid
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,12 @@ from nearvote.examples.example import Example, example_id
 from nearvote.examples.qdrant_store import STATE_COLLECTION, QdrantStore
 from nearvote.examples.spaces import is_space_document, open_store, stored_places, stored_space, vector_names
 from nearvote.examples.store import EmbeddedExample, SearchQuery
+from nearvote.feedback.store import open_feedback
 from nearvote.reindex import reindex
 from nearvote.text.surface import surface_vector
 from nearvote.voting.metric import Slot
 from tests.conftest import space_of
+from tests.contract.test_feedback_store import feedback
 from tests.contract.test_spaces import NEW, NEW_SPACE
 
 ENCODER = HashingEncoder()
@@ -37,8 +40,12 @@ Stored = dict[str, tuple[Any, dict[str, Any]]]
 
 
 async def fill(engine: Engine, texts: list[str]) -> QdrantStore:
-    """Examples of two tenants, some long, some in a metric; and documents."""
+    """Examples of two tenants, some long, some in a metric; documents; and a correction for each text."""
     store = await open_store(engine, SPACE)
+    corrections = await open_feedback(engine)
+    await corrections.put(
+        [replace(feedback(text, tenant), text=text) for tenant in ("acme", "other") for text in texts]
+    )
     batcher = Batcher(ENCODER)
     windows = (await Embedder(ENCODER, batcher).embed(texts)).windows
     await batcher.close()
@@ -59,19 +66,27 @@ async def fill(engine: Engine, texts: list[str]) -> QdrantStore:
     return store
 
 
-async def all_of(engine: Engine) -> tuple[Stored, Stored]:
-    """All active examples' points, and all documents' but the one that names what is active."""
+async def all_of(engine: Engine) -> tuple[Stored, ...]:
+    """All active examples' points, all documents' but the one that names what is active, and all corrections'."""
     places = await stored_places(engine)
     assert places is not None
     found: list[Stored] = []
-    for name, collection in (("examples", places.examples), ("state", places.state)):
+    collections = {"examples": places.examples, "state": places.state, "feedback": places.feedback}
+    for name, collection in collections.items():
         points, following = await engine.scroll(collection, {}, 100_000, None, vector_names(name, SPACE))
         assert following is None
         found.append({p.id: (p.payload, dict(p.vectors)) for p in points if not is_space_document(p)})
-    return found[0], found[1]
+    return tuple(found)
 
 
-def assert_same(one: tuple[Stored, Stored], other: tuple[Stored, Stored]) -> None:
+async def active(engine: Engine) -> set[str]:
+    """The collections that are to be there, and no others."""
+    places = await stored_places(engine)
+    assert places is not None
+    return {STATE_COLLECTION, places.examples, places.state, places.feedback}
+
+
+def assert_same(one: tuple[Stored, ...], other: tuple[Stored, ...]) -> None:
     """Checks that payloads are equal, and vectors within rounding: an engine brings a vector to length 1 anew."""
     for mine, theirs in zip(one, other, strict=True):
         assert mine.keys() == theirs.keys()
@@ -118,7 +133,8 @@ async def test_everything_comes_back_from_either_kind_of_store(engines: tuple[En
     store = await fill(edge, TEXTS)
     before = await all_of(edge)
     contents = await restore(other, await backup_of(edge))
-    assert (contents.point_count, contents.document_count) == (len(before[0]), len(before[1])) == (2 * 150 + 2 * 24, 18)
+    counts = (contents.point_count, contents.document_count, contents.feedback_count)
+    assert counts == tuple(map(len, before)) == (2 * 150 + 2 * 24, 18, 2 * 150)
     assert_same(await all_of(other), before)
     assert await stored_space(other) == SPACE
     back = await backup_of(other)
@@ -163,7 +179,7 @@ async def test_what_is_stored_is_kept_without_being_told_to_replace_it(engine: E
     await restore(engine, backup, replace=True)
     after = await open_store(engine, SPACE)
     assert await after.example_count() == 60
-    assert await engine.collections() == {STATE_COLLECTION, *after.collections.values()}
+    assert await engine.collections() == await active(engine)
     documents, _ = await engine.scroll(STATE_COLLECTION, {}, 100, None)
     assert len(documents) == 1  # what names the others
 
@@ -183,7 +199,7 @@ async def test_cut_short_the_store_has_all_of_the_old_or_all_of_the_new(engine: 
             await restore(Cut(engine, writes), backup, replace=True)
         except CutShortError:
             now = await all_of(engine)
-            switched = switched or len(now[0]) == len(new[0])
+            switched = switched or len(now[2]) == len(new[2])
             assert_same(now, new if switched else old)
             continue
         break
@@ -191,7 +207,7 @@ async def test_cut_short_the_store_has_all_of_the_old_or_all_of_the_new(engine: 
         raise AssertionError("it never came to its end")
     assert switched
     assert_same(await all_of(engine), new)
-    assert await engine.collections() == {STATE_COLLECTION, *(await open_store(engine, SPACE)).collections.values()}
+    assert await engine.collections() == await active(engine)
 
 
 async def test_a_restored_store_takes_writes_and_other_encoders(engine: Engine) -> None:
@@ -206,8 +222,9 @@ async def test_a_restored_store_takes_writes_and_other_encoders(engine: Engine) 
     await batcher.close()
     again = await open_store(engine, NEW_SPACE)
     assert await again.document("seeds", "acme", "new") == {"x": 1}
+    assert len([one async for one in (await open_feedback(engine)).each("acme")]) == 8
     assert await again.example_count() == 16
-    assert await engine.collections() == {STATE_COLLECTION, *again.collections.values()}
+    assert await engine.collections() == await active(engine)
 
 
 async def test_nothing_and_the_unknown_are_not_backed_up(engine: Engine) -> None:

@@ -13,10 +13,11 @@ from tests.integration.test_learning import ASKED, _fill, _say
 
 
 def test_a_service_answers_from_a_backup_as_it_did_before(plain: Server, tmp_path: Path) -> None:
-    """Backed up, restored elsewhere and served: the same labels and scores, by the same fit."""
+    """Backed up, restored elsewhere and served: the same labels and scores, by the same fit; and what waits, waits."""
     _fill(plain, tmp_path)
     assert plain.cli("fit", "-t", "spam").returncode == 0
     before = _say(plain)
+    waiting = plain.cli("feedback", "submit", "-t", "spam", "-l", "ham", "--source", "m", "a text that waits").stdout
     file = tmp_path / "backup"
     locked = run("backup", "-o", str(file), "--data-dir", str(plain.folder))
     assert locked.returncode == 1
@@ -24,16 +25,17 @@ def test_a_service_answers_from_a_backup_as_it_did_before(plain: Server, tmp_pat
     plain.stop()
     done = run("backup", "-o", str(file), "--data-dir", str(plain.folder))
     assert done.returncode == 0, done.stderr
-    assert f"50 windows of examples and 3 documents backed up to {file}" in done.stdout
+    assert f"50 windows of examples, 3 documents and 1 corrections backed up to {file}" in done.stdout
     other = Server(tmp_path / "other", "--model", "hashing", "--no-seeds")
     done = run("restore", str(file), "--data-dir", str(other.folder))
     assert done.returncode == 0, done.stderr
-    assert "50 windows of examples and 3 documents restored, of hashing, backed up 20" in done.stdout
+    assert "50 windows of examples, 3 documents and 1 corrections restored, of hashing, backed up 20" in done.stdout
     assert whats_wrong(other.folder) == []
     other.start()
     try:
         assert _say(other) == before
         assert len(before) == len(ASKED)
+        assert other.cli("feedback", "promote", "-t", "spam", waiting.split()[1]).stdout.startswith("1 promoted")
     finally:
         other.stop()
     refused = run("restore", str(file), "--data-dir", str(other.folder))

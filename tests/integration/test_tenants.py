@@ -8,13 +8,15 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 
-from nearvote.client import Draft, Label, ServiceError, Task
+from nearvote.client import Draft, Label, Selection, ServiceError, Task
 from nearvote.learn.jobs import JobState
 from nearvote.v1 import audit_service_pb2 as audit
 from nearvote.v1 import classification_service_pb2 as classification
-from nearvote.v1 import example_pb2, task_pb2
+from nearvote.v1 import example_pb2, feedback_pb2, task_pb2
 from nearvote.v1 import example_service_pb2 as examples
+from nearvote.v1 import feedback_service_pb2 as feedback
 from nearvote.v1 import info_service_pb2 as info
 from nearvote.v1 import learning_service_pb2 as learning
 from nearvote.v1 import task_service_pb2 as tasks
@@ -38,13 +40,15 @@ class World:
     example_id: str
     text: str
     job_id: str
+    feedback_id: str
     page_token: str
     task_page_token: str
+    feedback_page_token: str
 
     @property
     def secrets(self) -> tuple[bytes, ...]:
         """What a stranger must never see."""
-        return tuple(secret.encode() for secret in ("canary", PRIVATE, self.example_id, self.job_id))
+        return tuple(secret.encode() for secret in ("canary", PRIVATE, self.example_id, self.job_id, self.feedback_id))
 
 
 def _texts(word: str) -> list[Draft]:
@@ -89,14 +93,21 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
                 time.sleep(0.02)
                 job = client.fit_job(job.id)
             assert job.state is JobState.SUCCEEDED
+            waiting = [
+                client.submit_feedback(f"key {i}", TASK, ["ham"], source="canary-source", text=f"canary {i} waits")
+                for i in range(3)
+            ]
+            client.promote_feedback(Selection(TASK, [waiting[2].feedback.id]))
         with server.channel() as channel:
             page = _rpc("ListExamples").call(channel, examples.ListExamplesRequest(task=TASK, page_size=1), owner)
             answered = classification.ClassifyRequest(text=text, tasks=[TASK])
             _rpc("Classify").call(channel, answered, owner, ANSWER)
             task_page = _rpc("ListTasks").call(channel, tasks.ListTasksRequest(page_size=1), owner)
-        tokens = [getattr(one, "next_page_token") for (one,) in (page, task_page)]  # noqa: B009 - not of every message
+            feedback_page = _rpc("ListFeedback").call(channel, feedback.ListFeedbackRequest(page_size=1), owner)
+        tokens = [getattr(one, "next_page_token") for (one,) in (page, task_page, feedback_page)]  # noqa: B009 - not of every message
         assert all(tokens)
-        yield World(server, owner, stranger, nobody, found.example.id, text, job.id, *tokens)
+        submitted = waiting[0].feedback.id
+        yield World(server, owner, stranger, nobody, found.example.id, text, job.id, submitted, *tokens)
     finally:
         server.stop()
 
@@ -125,6 +136,15 @@ def _changed(name: str) -> tasks.UpdateTaskRequest:
     request = tasks.UpdateTaskRequest(task=task_pb2.Task(name=name, description="changed"))
     request.update_mask.paths.append("description")
     return request
+
+
+def _selections(world: World) -> list[feedback_pb2.FeedbackSelection]:
+    """By id, by source, and by time alone, each in a task of that name that the stranger has, too."""
+    return [
+        feedback_pb2.FeedbackSelection(task=TASK, ids=[world.feedback_id]),
+        feedback_pb2.FeedbackSelection(task=TASK, source="canary-source"),
+        feedback_pb2.FeedbackSelection(task=TASK, until_time=Timestamp(seconds=2**33)),
+    ]
 
 
 # What a stranger asks of each RPC, naming what is the owner's. A new RPC needs its line here.
@@ -172,6 +192,20 @@ ASKED: dict[str, Ask] = {
     "CheckExamples": lambda _: [learning.CheckExamplesRequest(task=TASK)],
     "ListAuditEvents": lambda _: [audit.ListAuditEventsRequest(page_size=1000)],
     "ExplainPrediction": lambda _: [audit.ExplainPredictionRequest(request_id=ANSWER)],
+    "SubmitFeedback": lambda w: [
+        feedback.SubmitFeedbackRequest(key="key 0", task=TASK, text="mine", labels=["ham"], source="canary-source"),
+        feedback.SubmitFeedbackRequest(key="id", task=TASK, example_id=w.example_id, labels=["ham"], source="s"),
+    ],
+    "GetFeedback": lambda w: [feedback.GetFeedbackRequest(id=w.feedback_id)],
+    "ListFeedback": lambda w: [
+        feedback.ListFeedbackRequest(task=TASK, page_size=1000),
+        feedback.ListFeedbackRequest(source="canary-source"),
+        feedback.ListFeedbackRequest(page_size=1, page_token=w.feedback_page_token),
+    ],
+    "PreviewPromotion": lambda w: [feedback.PreviewPromotionRequest(selection=one) for one in _selections(w)],
+    "PromoteFeedback": lambda w: [feedback.PromoteFeedbackRequest(selection=one) for one in _selections(w)],
+    "RejectFeedback": lambda w: [feedback.RejectFeedbackRequest(selection=one) for one in _selections(w)],
+    "RevokeFeedback": lambda _: [feedback.RevokeFeedbackRequest(source="canary-source")],
     "GetInfo": lambda _: [info.GetInfoRequest()],
 }
 
@@ -182,6 +216,11 @@ NAMED: dict[str, Ask] = {
     "ExplainPrediction": ASKED["ExplainPrediction"],
     "GetFitJob": ASKED["GetFitJob"],
     "CancelFitJob": ASKED["CancelFitJob"],
+    "GetFeedback": ASKED["GetFeedback"],
+    "PreviewPromotion": lambda w: ASKED["PreviewPromotion"](w)[:1],
+    "PromoteFeedback": lambda w: ASKED["PromoteFeedback"](w)[:1],
+    "RejectFeedback": lambda w: ASKED["RejectFeedback"](w)[:1],
+    "ListFeedback": lambda w: [feedback.ListFeedbackRequest(page_size=1, page_token=w.feedback_page_token)],
     "ListExamples": lambda w: [examples.ListExamplesRequest(task=TASK, page_size=1, page_token=w.page_token)],
     "ListTasks": lambda w: [tasks.ListTasksRequest(page_size=1, page_token=w.task_page_token)],
 }
@@ -189,7 +228,8 @@ NAMED: dict[str, Ask] = {
 # Those whose answers show the owner something of its own: else this would prove nothing.
 SHOWING = [
     "Classify", "BatchClassify", "StreamClassify", "GetExample", "ListExamples", "SearchExamples", "ExportExamples",
-    "GetTask", "ListTasks", "GetFitJob", "ListAuditEvents", "ExplainPrediction", "GetInfo",
+    "GetTask", "ListTasks", "GetFitJob", "ListAuditEvents", "ExplainPrediction", "SubmitFeedback", "GetFeedback",
+    "ListFeedback", "GetInfo",
 ]  # fmt: skip
 
 
@@ -218,6 +258,7 @@ def _state(world: World) -> str:
                     sorted(client.export_examples(TASK), key=lambda example: example.id),
                     client.get_fit(TASK),
                     client.fit_job(world.job_id),
+                    list(client.list_feedback()),
                     client.info().tasks,
                 )
             )
@@ -299,7 +340,8 @@ def test_a_message_is_not_known_from_another_tenant(world: World) -> None:
 
 def test_the_owner_changes_it(world: World) -> None:
     """The same requests change what the owner has. The last test: it leaves nothing behind."""
-    names = ["CreateExample", "DeleteExample", "UpdateTask", "RollBackFit", "DeleteTask"]
+    names = ["CreateExample", "DeleteExample", "UpdateTask", "RollBackFit", "PromoteFeedback", "RevokeFeedback"]
+    names.append("DeleteTask")
     states = [_state(world)]
     for name in names:
         _answers(world, _rpc(name), world.owner)

@@ -32,7 +32,8 @@ def _parts(counts: dict[str, int] | None = None, header: dict[str, Any] | None =
         packer.pack(HEADER, _HEADER if header is None else header),
         packer.pack(POINTS, {"collection": "state", "points": page[:2]}),
         packer.pack(POINTS, {"collection": "examples", "points": page[2:]}),
-        packer.pack(END, {"counts": {"state": 2, "examples": 3} if counts is None else counts}),
+        packer.pack(POINTS, {"collection": "feedback", "points": page[:1]}),
+        packer.pack(END, {"counts": {"state": 2, "examples": 3, "feedback": 1} if counts is None else counts}),
     ]
 
 
@@ -56,7 +57,8 @@ def refused(backup: bytes) -> None:
 def test_a_whole_backup_is_read() -> None:
     """What the damaged ones are made of is a good one."""
     contents = verify(io.BytesIO(_BACKUP))
-    assert (contents.point_count, contents.document_count, contents.space.model) == (3, 2, "m")
+    assert (contents.point_count, contents.document_count, contents.feedback_count) == (3, 2, 1)
+    assert contents.space.model == "m"
 
 
 @given(place=st.integers(0, len(_BACKUP) - 1), change=st.integers(1, 255))

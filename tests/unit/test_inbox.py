@@ -52,7 +52,7 @@ class Office:
     def __init__(self, desk: Desk, store: FeedbackStore, limits: Limits, promote_after: int = 0) -> None:
         self.desk = desk
         self.store = store
-        self.counted: list[tuple[str, str, int]] = []
+        self.counted: list[tuple[str, str, str, int]] = []
         desk.tasks.also_delete(store.delete_task)
         self.learner = Learner(desk.embedder, desk.store, desk.tasks, limits, Jobs(desk.clock.now_us))
         self.inbox = Inbox(
@@ -63,7 +63,7 @@ class Office:
             desk.curator,
             self.learner,
             promote_after=promote_after,
-            count=lambda task, outcome, count: self.counted.append((task, outcome, count)),
+            count=lambda *what: self.counted.append(what),
             now_us=desk.clock.now_us,
         )
 
@@ -134,7 +134,7 @@ async def test_a_correction_waits(office: Office) -> None:
     assert await office.inbox.get("acme", submitted.feedback.id) == submitted.feedback
     assert (await office.desk.tasks.class_sizes("acme", "abuse")).total == 0
     assert office.desk.encoder.encoded_count == 0
-    assert office.counted == [("abuse", "submitted", 1)]
+    assert office.counted == [("acme", "abuse", "submitted", 1)]
 
 
 async def test_a_key_is_submitted_once(office: Office) -> None:
@@ -211,7 +211,7 @@ async def test_pending_is_limited_by_source(open_office: OpenOffice) -> None:
     await office.submit("4", "four", source="t")
     await office.inbox.reject("acme", Selection("spam", [first.id]))
     await office.submit("3", "three")
-    assert office.counted.count(("spam", "limited", 1)) == 1
+    assert office.counted.count(("acme", "spam", "limited", 1)) == 1
 
 
 async def test_a_source_may_submit_so_many_an_hour(open_office: OpenOffice) -> None:
@@ -260,7 +260,7 @@ async def test_promotion_makes_an_example(office: Office) -> None:
     version = await office.desk.tasks.examples_version("acme", "spam")
     assert await office.promote(feedback) == Promoted(0, 0, 0, {})
     assert await office.desk.tasks.examples_version("acme", "spam") == version
-    assert office.counted == [("spam", "submitted", 1), ("spam", "promoted", 1), ("spam", "promoted", 0)]
+    assert office.counted == [("acme", "spam", *one) for one in (("submitted", 1), ("promoted", 1), ("promoted", 0))]
 
 
 async def test_of_several_the_last_word_counts(office: Office) -> None:
@@ -373,7 +373,7 @@ async def test_revoking_drops_and_undoes(office: Office) -> None:
     assert {await office.state(one) for one in (new, changed, waiting)} == {FeedbackState.REVOKED}
     assert await office.state(other) is FeedbackState.PROMOTED
     assert await office.inbox.revoke("acme", "s") == Revoked()
-    assert office.counted[-1] == ("spam", "revoked", 3)
+    assert office.counted[-1] == ("acme", "spam", "revoked", 3)
 
 
 async def test_revoking_by_time_and_task(office: Office) -> None:
@@ -499,7 +499,7 @@ async def test_the_rule_promotes_what_enough_sources_say(open_office: OpenOffice
     assert (await office.examples())["win money"].labels == ("ham",)
     states = [one.state for one in (await office.inbox.list_page("acme")).feedback]
     assert states == [FeedbackState.PROMOTED] * 4
-    assert office.counted[-1] == ("spam", "promoted", 4)
+    assert office.counted[-1] == ("acme", "spam", "promoted", 4)
     await office.inbox.revoke("acme", "c")
     assert (await office.examples())["win money"].labels == ("ham",), "two others say so still"
     await office.inbox.revoke("acme", "b")

@@ -2,12 +2,15 @@
 
 import asyncio
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nearvote.cli.output import Bar, Exit, fail, out, time_of
 from nearvote.cli.serve import Config, DataDir, LogLevel, QdrantUrl, logged_endings, settings_of
+
+if TYPE_CHECKING:
+    from nearvote.backup import Contents
 
 
 def backup(
@@ -17,7 +20,7 @@ def backup(
     log_level: LogLevel = None,
     config: Config = None,
 ) -> None:
-    """Write everything that is stored to one file: examples with their vectors, tasks, fits.
+    """Write everything that is stored to one file: examples with their vectors, tasks, fits, corrections.
 
     The embedded store is backed up while the service is stopped; a Qdrant server's also while nobody writes.
     """
@@ -29,7 +32,7 @@ def backup(
             contents = asyncio.run(back_up_to(settings, output, Bar("backing up, points")))
         except OSError as error:
             fail(f"{output} can't be written: {error.strerror}", Exit.USAGE)
-    out.print(f"{_told(contents.point_count, contents.document_count)} backed up to {output}", highlight=False)
+    out.print(f"{_told(contents)} backed up to {output}", highlight=False)
 
 
 def restore(
@@ -55,11 +58,13 @@ def restore(
         except OSError as error:
             fail(f"{file} can't be read: {error.strerror}", Exit.USAGE)
     out.print(
-        f"{_told(contents.point_count, contents.document_count)} restored, of {contents.space.model}, "
-        f"backed up {time_of(contents.created_us)}",
+        f"{_told(contents)} restored, of {contents.space.model}, backed up {time_of(contents.created_us)}",
         highlight=False,
     )
 
 
-def _told(point_count: int, document_count: int) -> str:
-    return f"{point_count} windows of examples and {document_count} documents"
+def _told(contents: "Contents") -> str:
+    return (
+        f"{contents.point_count} windows of examples, {contents.document_count} documents "
+        f"and {contents.feedback_count} corrections"
+    )

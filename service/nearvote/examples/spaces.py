@@ -1,7 +1,7 @@
-"""Which collections of the engine are the active ones: the examples of one vector space, and the documents.
+"""Which collections of the engine are the active ones: the examples of one vector space, documents, and corrections.
 
-One document names them, in a collection that is known by its name, so that one write switches from the old examples
-and documents to new ones, on either engine.
+One document names them, in a collection that is known by its name, so that one write switches from the old ones
+to new ones, on either engine.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,12 @@ from nearvote.voting.neighbor import View
 
 _STATE_PREFIX = f"{STATE_COLLECTION}_"  # of collections of documents that a restore has made
 _EXAMPLES_PREFIX = "nearvote_examples_"
+_FEEDBACK_COLLECTION = "nearvote_feedback"
+_FEEDBACK_PREFIX = f"{_FEEDBACK_COLLECTION}_"  # of collections of corrections that a restore has made
 _STATE_SCHEMA = Schema(dense={}, tenant="tenant", keywords=("kind",))
+_FEEDBACK_SCHEMA = Schema(
+    dense={}, tenant="tenant", keywords=("task", "state", "source", "example_id"), integers=("created_hour",)
+)
 _SPACE = ("space", "", "active")  # kind, tenant and name of the document that names the active collection
 
 # Known by their names whichever examples are active: the record of changes, and answers that are soon forgotten.
@@ -31,17 +36,19 @@ _PAGE = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where the active examples and documents are.
+    """Where the active examples, documents and corrections are.
 
     Attributes:
         space: The examples' vector space.
         examples: Their collection.
         state: The documents' collection.
+        feedback: The corrections' collection, which is there once the service has run.
     """
 
     space: VectorSpace
     examples: str
     state: str
+    feedback: str
 
 
 async def stored_places(engine: Engine) -> Places | None:
@@ -54,7 +61,12 @@ async def stored_places(engine: Engine) -> Places | None:
     with readable():
         body = found[0].payload["body"]
         space = VectorSpace(body["key"], body["dimension"], body["model"])
-        return Places(space, body.get("examples", _collection_of(space)), body.get("state", STATE_COLLECTION))
+        return Places(
+            space,
+            body.get("examples", _collection_of(space)),
+            body.get("state", STATE_COLLECTION),
+            body.get("feedback", _FEEDBACK_COLLECTION),
+        )
 
 
 async def stored_space(engine: Engine) -> VectorSpace | None:
@@ -85,7 +97,7 @@ async def open_store(engine: Engine, space: VectorSpace, now_us: Callable[[], in
     places = await stored_places(engine)
     if places is None:
         store = await create_space(engine, space, now_us)
-        await activate_space(engine, store, space)
+        await activate_space(engine, store, space, _FEEDBACK_COLLECTION)
         return store
     stored = places.space
     if stored.key != space.key:
@@ -97,6 +109,18 @@ async def open_store(engine: Engine, space: VectorSpace, now_us: Callable[[], in
     # An earlier version may have left out an index.
     await engine.create_collection(places.examples, _examples_schema(space))
     return QdrantStore(engine, places.examples, places.state, now_us)
+
+
+async def open_feedback_collection(engine: Engine) -> str:
+    """Name of the collection of the active corrections, which is created where there is none."""
+    places = await stored_places(engine)
+    return await create_feedback_collection(engine, places.feedback if places else _FEEDBACK_COLLECTION)
+
+
+async def create_feedback_collection(engine: Engine, name: str) -> str:
+    """A collection for corrections, and its name."""
+    await engine.create_collection(name, _FEEDBACK_SCHEMA)
+    return name
 
 
 async def create_space(
@@ -122,9 +146,17 @@ async def create_space(
     return QdrantStore(engine, f"{_collection_of(space)}{suffix}", state, now_us)
 
 
-async def activate_space(engine: Engine, store: QdrantStore, space: VectorSpace) -> None:
-    """Makes a store the one that is served from the next start on. One write: the old one or the new one."""
+async def activate_space(engine: Engine, store: QdrantStore, space: VectorSpace, feedback: str) -> None:
+    """Makes a store the one that is served from the next start on. One write: the old one or the new one.
+
+    Args:
+        engine: Where.
+        store: The examples and documents.
+        space: The examples' vector space.
+        feedback: The collection of corrections.
+    """
     body = {"key": space.key, "dimension": space.dimension, "model": space.model, **store.collections}
+    body["feedback"] = feedback
     # Always in the collection that is known by its name, wherever the other documents are.
     await QdrantStore(engine, "").put_document(*_SPACE, body)
 
@@ -132,9 +164,9 @@ async def activate_space(engine: Engine, store: QdrantStore, space: VectorSpace)
 async def drop_inactive(engine: Engine) -> None:
     """Deletes what a reindexing or a restore has replaced, or left behind when it was cut short."""
     places = await stored_places(engine)
-    kept = {STATE_COLLECTION, places.examples, places.state} if places else {STATE_COLLECTION}
+    kept = {STATE_COLLECTION, places.examples, places.state, places.feedback} if places else {STATE_COLLECTION}
     for name in await engine.collections():
-        if name.startswith((_EXAMPLES_PREFIX, _STATE_PREFIX)) and name not in kept:
+        if _is_replaceable(name) and name not in kept:
             await engine.drop_collection(name)
     if places is not None and places.state != STATE_COLLECTION:
         while True:
@@ -151,10 +183,18 @@ def new_state_name(mark: str) -> str:
     return f"{_STATE_PREFIX}{mark}"
 
 
+def new_feedback_name(mark: str) -> str:
+    """The name of a collection of corrections beside the active one."""
+    return f"{_FEEDBACK_PREFIX}{mark}"
+
+
 def is_known(name: str) -> bool:
     """Whether a collection is one of those that are made here."""
-    beside = {STATE_COLLECTION, AUDIT_COLLECTION, EXPLANATION_COLLECTION}
-    return name in beside or name.startswith((_STATE_PREFIX, _EXAMPLES_PREFIX))
+    return name in {STATE_COLLECTION, AUDIT_COLLECTION, EXPLANATION_COLLECTION} or _is_replaceable(name)
+
+
+def _is_replaceable(name: str) -> bool:
+    return name == _FEEDBACK_COLLECTION or name.startswith((_STATE_PREFIX, _EXAMPLES_PREFIX, _FEEDBACK_PREFIX))
 
 
 def is_space_document(point: Found) -> bool:
@@ -163,7 +203,7 @@ def is_space_document(point: Found) -> bool:
 
 
 def vector_names(collection: str, space: VectorSpace) -> tuple[str, ...]:
-    """Names of the vectors that points of `examples` or of `state` may have."""
+    """Names of the vectors that points of `examples` may have; those of other collections have none."""
     schema = _examples_schema(space) if collection == "examples" else _STATE_SCHEMA
     return (*schema.dense, *schema.sparse)
 

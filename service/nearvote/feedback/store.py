@@ -7,13 +7,11 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from nearvote.examples.engine import Engine, Found, Match, Point, Schema
+from nearvote.examples.engine import Engine, Found, Match, Point
+from nearvote.examples.readable import readable
+from nearvote.examples.spaces import open_feedback_collection
 from nearvote.feedback.correction import Feedback, FeedbackState, Former, Layer
 
-FEEDBACK_COLLECTION = "nearvote_feedback"
-_SCHEMA = Schema(
-    dense={}, tenant="tenant", keywords=("task", "state", "source", "example_id"), integers=("created_hour",)
-)
 _HOUR_US = 3_600_000_000
 _PAGE = 256
 _POINTS_A_WRITE = 64
@@ -32,23 +30,26 @@ class FeedbackStore:
 
     Args:
         engine: Edge or a server.
+        collection: Where.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, collection: str) -> None:
         self._engine = engine
+        self._collection = collection
 
     async def get(self, tenant: str, ids: Sequence[str]) -> dict[str, Feedback]:
         """The corrections of these ids, by id; those that the tenant does not have are left out."""
         if not ids:
             return {}
-        found = await self._engine.retrieve(FEEDBACK_COLLECTION, list(dict.fromkeys(ids)), None)
-        return {point.id: _feedback(point) for point in found if point.payload["tenant"] == tenant}
+        found = await self._engine.retrieve(self._collection, list(dict.fromkeys(ids)), None)
+        every = [_feedback(point) for point in found]
+        return {one.id: one for one in every if one.tenant == tenant}
 
     async def put(self, feedback: Sequence[Feedback]) -> None:
         """Adds corrections, or replaces those of the same id."""
         points = [Point(one.id, _payload(one)) for one in feedback]
         for start in range(0, len(points), _POINTS_A_WRITE):
-            await self._engine.upsert(FEEDBACK_COLLECTION, points[start : start + _POINTS_A_WRITE])
+            await self._engine.upsert(self._collection, points[start : start + _POINTS_A_WRITE])
 
     async def list_page(
         self,
@@ -64,7 +65,7 @@ class FeedbackStore:
         """Up to `limit` corrections in the order of their ids, those with what is given."""
         given = {"task": task, "state": state.value if state else "", "source": source, "example_id": example_id}
         match: Match = {"tenant": tenant, **{key: value for key, value in given.items() if value}}
-        found, next_id = await self._engine.scroll(FEEDBACK_COLLECTION, match, limit, from_id)
+        found, next_id = await self._engine.scroll(self._collection, match, limit, from_id)
         return FeedbackPage([_feedback(point) for point in found], next_id)
 
     async def each(
@@ -91,22 +92,21 @@ class FeedbackStore:
     async def pending_count(self, tenant: str, source: str) -> int:
         """How many corrections of a source are pending."""
         match: Match = {"tenant": tenant, "source": source, "state": FeedbackState.PENDING.value}
-        return await self._engine.count(FEEDBACK_COLLECTION, match)
+        return await self._engine.count(self._collection, match)
 
     async def hour_count(self, tenant: str, source: str, time_us: int) -> int:
         """How many corrections a source submitted in the hour of a time, by the clock."""
         match: Match = {"tenant": tenant, "source": source, "created_hour": time_us // _HOUR_US}
-        return await self._engine.count(FEEDBACK_COLLECTION, match)
+        return await self._engine.count(self._collection, match)
 
     async def delete_task(self, tenant: str, task: str) -> None:
         """Deletes all corrections of a task."""
-        await self._engine.delete(FEEDBACK_COLLECTION, {"tenant": tenant, "task": task})
+        await self._engine.delete(self._collection, {"tenant": tenant, "task": task})
 
 
 async def open_feedback(engine: Engine) -> FeedbackStore:
     """Opens the store; creates it where there is none yet."""
-    await engine.create_collection(FEEDBACK_COLLECTION, _SCHEMA)
-    return FeedbackStore(engine)
+    return FeedbackStore(engine, await open_feedback_collection(engine))
 
 
 def _payload(feedback: Feedback) -> dict[str, Any]:
@@ -125,15 +125,16 @@ def _layer_payload(layer: Layer) -> dict[str, Any]:
 
 
 def _feedback(point: Found) -> Feedback:
-    payload = {key: value for key, value in point.payload.items() if key != "created_hour"}
-    return Feedback(
-        **{
-            **payload,
-            "labels": tuple(payload["labels"]),
-            "state": FeedbackState(payload["state"]),
-            "layer": _layer(payload["layer"]),
-        }
-    )
+    with readable():
+        payload = {key: value for key, value in point.payload.items() if key != "created_hour"}
+        return Feedback(
+            **{
+                **payload,
+                "labels": tuple(payload["labels"]),
+                "state": FeedbackState(payload["state"]),
+                "layer": _layer(payload["layer"]),
+            }
+        )
 
 
 def _layer(payload: Mapping[str, Any] | None) -> Layer | None:

@@ -18,7 +18,8 @@ OPEN = frozenset(f"/grpc.health.v1.Health/{name}" for name in ("Check", "List", 
 _REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
 
 # The least role that may call each RPC. What is neither here nor open is refused.
-# CLASSIFY labels messages and sees which tasks there are; CURATE reads and writes examples; ADMIN changes what serves.
+# CLASSIFY labels messages, sees which tasks there are, and submits corrections; CURATE reads and writes examples;
+# ADMIN changes what serves.
 RULES: Mapping[str, Role] = {
     _REFLECTION: Role.CLASSIFY,
     **{
@@ -56,6 +57,16 @@ RULES: Mapping[str, Role] = {
                 "CheckExamples": Role.CURATE,
             },
             "AuditService": {"ListAuditEvents": Role.ADMIN, "ExplainPrediction": Role.CURATE},
+            "FeedbackService": {
+                # Its answer never has the text: who may only submit reads nothing of what others have submitted.
+                "SubmitFeedback": Role.CLASSIFY,
+                "GetFeedback": Role.CURATE,
+                "ListFeedback": Role.CURATE,
+                "PreviewPromotion": Role.CURATE,
+                "PromoteFeedback": Role.CURATE,
+                "RejectFeedback": Role.CURATE,
+                "RevokeFeedback": Role.CURATE,
+            },
             "InfoService": {"GetInfo": Role.CLASSIFY},
         }.items()
         for name, role in names.items()
