@@ -138,9 +138,7 @@ def verify(file: IO[bytes]) -> Contents:
         raise InvalidBackup("the backup's parts are whole, and not what this version writes") from None
     if space is None:  # the reader asks for a header first
         raise InvalidBackup("the backup has no header")
-    return Contents(
-        space, created_us, counts["examples"], counts["state"], counts["feedback"], counts["audit"]
-    )
+    return Contents(space, created_us, counts["examples"], counts["state"], counts["feedback"], counts["audit"])
 
 
 async def write_backup(output: Path, parts: AsyncIterator[bytes]) -> Contents:
