@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from nearvote.access.caller import Caller
+from nearvote.audit.event import Action
 from nearvote.audit.log import SERVICE, Recorder, Unrecorded
 from nearvote.embedding.cache import Views
 from nearvote.embedding.embedder import Embedder
@@ -110,7 +111,13 @@ class Curator:
         return saved
 
     async def import_chunk(
-        self, tenant: str, drafts: Sequence[Draft], *, validate_only: bool, by: Caller = SERVICE
+        self,
+        tenant: str,
+        drafts: Sequence[Draft],
+        *,
+        validate_only: bool,
+        by: Caller = SERVICE,
+        action: Action | None = None,
     ) -> ImportedChunk:
         """Adds the valid examples of a chunk, and says what is wrong with the others.
 
@@ -119,6 +126,7 @@ class Curator:
             drafts: 1 to `max_batch_texts` examples.
             validate_only: Check only.
             by: Who adds them.
+            action: What it is recorded as; as examples that were added and changed when None.
 
         Returns:
             What was saved (what would be, all of it as not new, when only checked) and what was refused.
@@ -127,7 +135,8 @@ class Curator:
             TooManyTexts: The chunk is empty or too large.
             StoreUnavailable: The store did not answer.
         """
-        return await self.finish_import(await self.begin_import(tenant, drafts, validate_only=validate_only), by=by)
+        begun = await self.begin_import(tenant, drafts, validate_only=validate_only)
+        return await self.finish_import(begun, by=by, action=action)
 
     async def begin_import(self, tenant: str, drafts: Sequence[Draft], *, validate_only: bool) -> "BegunImport":
         """Does that part of `import_chunk` that may be done while the chunk before is written.
@@ -153,7 +162,9 @@ class Curator:
             begun.views = await self._views(new)
         return begun
 
-    async def finish_import(self, begun: "BegunImport", *, by: Caller = SERVICE) -> ImportedChunk:
+    async def finish_import(
+        self, begun: "BegunImport", *, by: Caller = SERVICE, action: Action | None = None
+    ) -> ImportedChunk:
         """Saves what was begun."""
         drafts, rejected = begun.drafts, begun.rejected
         if begun.validate_only:
@@ -162,7 +173,7 @@ class Curator:
         if not begun.valid:
             return ImportedChunk([], rejected)
         saved, unreadable = await self._save(
-            begun.tenant, [drafts[i] for i in begun.valid], by, skip_unreadable=True, views=begun.views
+            begun.tenant, [drafts[i] for i in begun.valid], by, action, skip_unreadable=True, views=begun.views
         )
         rejected |= {begun.valid[i]: error for i, error in unreadable.items()}
         return ImportedChunk(saved, rejected)
@@ -304,6 +315,7 @@ class Curator:
         tenant: str,
         drafts: Sequence[Draft],
         by: Caller,
+        action: Action | None = None,
         *,
         skip_unreadable: bool = False,
         views: Mapping[str, Views] | None = None,
@@ -338,8 +350,8 @@ class Curator:
             if len(views[id_].windows)
         ]
         relabelled = [example for id_, example in wanted.items() if id_ in known and example != known[id_]]
-        if not await self._writes.shielded(self._write(tenant, drafts, known, fresh, relabelled, by)):
-            return await self._save(tenant, drafts, by, skip_unreadable=skip_unreadable, views=views)
+        if not await self._writes.shielded(self._write(tenant, drafts, known, fresh, relabelled, by, action)):
+            return await self._save(tenant, drafts, by, action, skip_unreadable=skip_unreadable, views=views)
         saved = [
             Saved(wanted[example.id], created=example.id not in known)
             for i, example in enumerate(given)
@@ -355,6 +367,7 @@ class Curator:
         fresh: Sequence[EmbeddedExample],
         relabelled: Sequence[Example],
         by: Caller,
+        action: Action | None,
     ) -> bool:
         """Writes, unless what is known of the drafts is no longer so. Returns whether it wrote."""
         changed = {embedded.example.task for embedded in fresh} | {example.task for example in relabelled}
@@ -364,7 +377,8 @@ class Curator:
             if await self._known(tenant, drafts) != known:
                 return False
             await self._check_room(tenant, fresh)
-            async with self._audit.recording(tenant, by, written(known, (one.example for one in fresh), relabelled)):
+            changes = written(known, (one.example for one in fresh), relabelled, action)
+            async with self._audit.recording(tenant, by, changes):
                 try:
                     await self._store.put([await self._projected(tenant, embedded) for embedded in fresh])
                     await self._store.annotate(relabelled)

@@ -14,6 +14,8 @@ from nearvote.examples.store import ExampleStore, Selection
 from nearvote.tasks.registry import TaskRegistry
 from nearvote.tasks.writes import Writes
 
+AlsoDelete = Callable[[str, Selection, Sequence[str]], Awaitable[None]]
+
 
 @dataclass(frozen=True, slots=True)
 class Erased:
@@ -38,6 +40,8 @@ class Eraser:
         stop_fits: Stops the fits of a tenant's task that are under way, which hold examples; returns when they have.
         forget: Lets go of what is remembered of texts of a tenant.
         now_us: The time, in microseconds since 1970-01-01 UTC.
+        also_delete: Deletes, before the examples of a selection, what else is kept of them: called with tenant,
+            selection, and the examples' ids.
     """
 
     def __init__(
@@ -48,6 +52,7 @@ class Eraser:
         stop_fits: Callable[[str, str], Awaitable[None]],
         forget: Callable[[Sequence[str], str], None],
         now_us: Callable[[], int],
+        also_delete: AlsoDelete | None = None,
     ) -> None:
         self._store = store
         self._tasks = tasks
@@ -55,10 +60,11 @@ class Eraser:
         self._stop_fits = stop_fits
         self._forget = forget
         self._now_us = now_us
+        self._also_delete = also_delete
         self._writes = Writes()
 
     async def delete_selected(self, tenant: str, selection: Selection, by: Caller) -> Erased:
-        """Deletes a source's or a subject's examples.
+        """Deletes a source's or a subject's examples, and the feedback from this source or about these examples.
 
         Fits of their tasks that are under way are stopped. Those that serve stay: they keep nothing of one example
         alone (DECISIONS 55).
@@ -107,6 +113,10 @@ class Eraser:
         await self._writes.settle()
 
     async def _delete(self, tenant: str, selection: Selection, action: Action, by: Caller) -> list[Example]:
+        if self._also_delete:
+            # First: cut short in between, the examples are still there to be found, and it with them.
+            before = [example.id async for page in self._store.select(tenant, selection) for example in page]
+            await self._also_delete(tenant, selection, before)
         async with self._tasks.changing(tenant):
             found = [example async for page in self._store.select(tenant, selection) for example in page]
             async with self._audit.recording(tenant, by, deleted(found, action, _chosen_by(selection))):

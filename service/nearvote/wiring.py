@@ -185,10 +185,13 @@ async def parts_of(
             embedder,
             curator,
             learner,
+            audit=audit,
+            forget=remembering.forget,
             promote_after=settings.feedback_promote_after,
             count=metrics.feedback,
         )
-        eraser = Eraser(store, tasks, audit, jobs.stop_task, remembering.forget, system_us)
+        stack.push_async_callback(inbox.settle)
+        eraser = Eraser(store, tasks, audit, jobs.stop_task, remembering.forget, system_us, inbox.erase)
         stack.push_async_callback(eraser.settle)
         yield Parts(
             bare, batcher, engine, store, tasks, classifier, curator, eraser, audit, learner, inbox, metrics, access

@@ -16,6 +16,7 @@ from nearvote.examples.example import Draft
 from nearvote.v1 import classification_service_pb2 as pb
 from nearvote.v1.classification_service_pb2_grpc import ClassificationServiceStub
 from nearvote.v1.example_service_pb2_grpc import ExampleServiceStub
+from nearvote.v1.feedback_service_pb2_grpc import FeedbackServiceStub
 from nearvote.v1.learning_service_pb2_grpc import LearningServiceStub
 from nearvote.v1.task_service_pb2_grpc import TaskServiceStub
 from tests.integration.server import Server, with_spam
@@ -60,6 +61,9 @@ def test_every_change_is_recorded(server: Server) -> None:
         assert server.cli("tasks", "update", "mood", "--margin-floor", "0.2").returncode == 0
         assert server.cli("fit", "-t", "mood").returncode == 0
         client.roll_back_fit("mood")
+        client.submit_feedback("k", "mood", ["good"], source="m", text=f"{CANARY} waits")
+        assert server.cli("feedback", "promote", "-t", "mood", "--source", "m").returncode == 0
+        client.revoke_feedback("m")
         client.delete_example("mood", first.id)
         assert client.delete_examples(subject="s").example_count == 29
         client.delete_task("mood", force=True)
@@ -72,12 +76,14 @@ def test_every_change_is_recorded(server: Server) -> None:
         "task_updated",
         "task_fitted",
         "fit_rolled_back",
+        "examples_promoted",
+        "examples_deleted",
         "examples_deleted",
         "examples_deleted",
         "task_deleted",
     ]
     assert all(str(one["address"]).startswith("ipv4:127.0.0.1:") for one in events)
-    assert [one.get("example_count") for one in events] == [None, 1, 29, 1, None, None, None, 1, 29, None]
+    assert [one.get("example_count") for one in events] == [None, 1, 29, 1, None, None, None, 1, 1, 1, 29, None]
     assert (events[5]["fit_versions"], events[6]["fit_versions"]) == ([0, 1], [1, 0])
     assert events[3]["examples"] == [
         {
@@ -90,20 +96,21 @@ def test_every_change_is_recorded(server: Server) -> None:
     assert [one["time"] for one in events] == sorted(str(one["time"]) for one in events)
 
 
-# Calls that change nothing, and those whose change is of no state that is kept.
+# Calls that change nothing, those whose change is of no state that is kept, and those of feedback that only waits.
 _READS = {
     "GetExample", "ListExamples", "SearchExamples", "ExportExamples", "GetTask", "ListTasks", "GetFitJob",
-    "CancelFitJob", "GetFit", "CheckExamples",
+    "CancelFitJob", "GetFit", "CheckExamples", "GetFeedback", "ListFeedback", "PreviewPromotion", "SubmitFeedback",
+    "RejectFeedback",
 }  # fmt: skip
 _RECORDED = {
     "CreateExample", "BatchCreateExamples", "DeleteExample", "DeleteExamples", "ImportExamples", "CreateTask",
-    "UpdateTask", "DeleteTask", "StartFit", "RollBackFit",
+    "UpdateTask", "DeleteTask", "StartFit", "RollBackFit", "PromoteFeedback", "RevokeFeedback",
 }  # fmt: skip
 
 
 def test_no_call_is_overlooked() -> None:
     """A new call says here whether it changes anything, and the test above makes those that do."""
-    stubs = (ExampleServiceStub, TaskServiceStub, LearningServiceStub)
+    stubs = (ExampleServiceStub, TaskServiceStub, LearningServiceStub, FeedbackServiceStub)
     with grpc.insecure_channel("127.0.0.1:1") as channel:
         names = {name for stub in stubs for name in vars(stub(channel))}
     assert names == _READS | _RECORDED

@@ -3,10 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from nearvote.access.caller import Caller
+from nearvote.audit.event import Action, ExampleChange, ExampleState
+from nearvote.audit.log import EventQuery
 from nearvote.classify import Options
+from nearvote.erase import Erased, Eraser
 from nearvote.errors import (
     ExampleNotFound,
     FeedbackKeyReused,
@@ -24,6 +29,7 @@ from nearvote.errors import (
     UnknownLabel,
 )
 from nearvote.examples.example import Draft, Example, ImportedChunk, example_id
+from nearvote.examples.store import Selection as ExampleSelection
 from nearvote.feedback import inbox as module
 from nearvote.feedback.correction import (
     Correction,
@@ -53,6 +59,7 @@ class Office:
         self.desk = desk
         self.store = store
         self.counted: list[tuple[str, str, str, int]] = []
+        self.forgotten: list[tuple[str, str]] = []
         desk.tasks.also_delete(store.delete_task)
         self.learner = Learner(desk.embedder, desk.store, desk.tasks, limits, Jobs(desk.clock.now_us))
         self.inbox = Inbox(
@@ -62,6 +69,8 @@ class Office:
             desk.embedder,
             desk.curator,
             self.learner,
+            audit=desk.audit,
+            forget=lambda texts, tenant: self.forgotten.extend((tenant, text) for text in texts),
             promote_after=promote_after,
             count=lambda *what: self.counted.append(what),
             now_us=desk.clock.now_us,
@@ -462,9 +471,9 @@ async def test_a_promotion_that_was_cut_short(office: Office, monkeypatch: pytes
 
     after = False
 
-    async def cut(tenant: str, drafts: Sequence[Draft], *, validate_only: bool) -> ImportedChunk:
+    async def cut(tenant: str, drafts: Sequence[Draft], **rest: Any) -> ImportedChunk:
         if after:
-            await real(tenant, drafts, validate_only=validate_only)
+            await real(tenant, drafts, **rest)
         raise StoreUnavailable("cut short")
 
     monkeypatch.setattr(office.desk.curator, "import_chunk", cut)
@@ -544,3 +553,113 @@ async def test_a_preview_says_what_promotion_does(office: Office) -> None:
     done = await office.inbox.promote("acme", selection)
     assert (done.count, done.new_count, done.relabeled_count) == (25, 20, 5)
     assert (await office.inbox.preview("acme", selection)).preview.flip_count == 0
+
+
+ANN, BOB = Caller(name="ann", address="ipv4:192.0.2.7:1234"), Caller(name="bob")
+
+
+async def test_who_promotes_and_revokes_is_recorded(office: Office) -> None:
+    """A promotion and its undoing are in the record of changes once, by who asked, with examples before and after."""
+    (saved,) = await office.desk.curator.create("acme", [Draft("spam", "win money", ("spam",), 2.0, "mail")])
+    changed, new = await office.submit("1"), await office.submit("2", "hello you")
+    at = office.desk.clock.now_us()
+    await office.inbox.promote("acme", Selection("spam", [changed.id, new.id]), by=ANN)
+    await office.inbox.promote("acme", Selection("spam", [changed.id, new.id]), by=BOB)  # nothing is left to do
+    office.desk.clock.advance(1)
+    await office.inbox.revoke("acme", "s", by=BOB)
+    before = ExampleState(("spam",), 2.0, "mail")
+    relabelled, added = ExampleState(("ham",), 2.0, "s"), ExampleState(("ham",), 1.0, "s")
+    found = (await office.desk.audit.page("acme", EventQuery(start_us=at, task="spam"), 10)).events
+    promoted, gone, restored = [one for one in found if one.actor in ("ann", "bob")]
+    assert (promoted.actor, promoted.address, promoted.change.action) == ("ann", ANN.address, Action.EXAMPLES_PROMOTED)
+    assert set(promoted.change.examples) == {
+        ExampleChange(saved.example.id, before, relabelled),
+        ExampleChange(new.example_id, None, added),
+    }
+    assert (gone.actor, gone.change.action) == ("bob", Action.EXAMPLES_DELETED)
+    assert gone.change.examples == (ExampleChange(new.example_id, added, None),)
+    assert (restored.actor, restored.change.action) == ("bob", Action.EXAMPLES_CHANGED)
+    assert restored.change.examples == (ExampleChange(saved.example.id, relabelled, before),)
+    assert "hello" not in str(found)
+    assert office.forgotten == [("acme", "hello you")]
+
+
+async def test_a_promotion_by_rule_is_recorded(open_office: OpenOffice) -> None:
+    """What a rule promotes is recorded as of whose correction was the last that it took."""
+    office = await open_office(promote_after=2)
+    await office.inbox.submit("acme", Correction("1", "spam", ("ham",), "a", "win money"), by=BOB)
+    await office.inbox.submit("acme", Correction("2", "spam", ("ham",), "b", "win money"), by=ANN)
+    found = (await office.desk.audit.page("acme", EventQuery(actor="ann"), 10)).events
+    assert [one.change.action for one in found] == [Action.EXAMPLES_PROMOTED]
+    assert not (await office.desk.audit.page("acme", EventQuery(actor="bob"), 10)).events
+
+
+async def _stop(_tenant: str, _task: str) -> None:
+    """No fit is under way."""
+
+
+def _eraser(office: Office) -> Eraser:
+    desk = office.desk
+    return Eraser(
+        desk.store, desk.tasks, desk.audit, _stop, lambda _texts, _tenant: None, desk.clock.now_us, office.inbox.erase
+    )
+
+
+async def _keys(office: Office, tenant: str = "acme") -> set[str]:
+    return {one.key async for one in office.store.each(tenant)}
+
+
+async def test_what_a_source_submitted_goes_with_its_examples(office: Office) -> None:
+    """Deleting a source's examples deletes its feedback in whatever state, of one task where it is named."""
+    for key in ("pending", "promoted", "rejected"):
+        await office.submit(key, f"text {key}", source="leaver")
+    await office.inbox.submit("acme", Correction("other task", "abuse", ("hate",), "leaver", "a text"))
+    await office.submit("about", "text promoted", source="stayer")
+    await office.submit("stays", "another text", source="stayer")
+    await office.inbox.promote("acme", Selection("spam", [feedback_id("acme", "promoted")]))
+    await office.inbox.reject("acme", Selection("spam", [feedback_id("acme", "rejected")]))
+    chosen = ExampleSelection("spam", source="leaver")
+    assert await _eraser(office).delete_selected("acme", chosen, ANN) == Erased(1, ())
+    assert await _keys(office) == {"other task", "stays"}
+    await _eraser(office).delete_selected("acme", ExampleSelection(source="leaver"), ANN)
+    assert await _keys(office) == {"stays"}
+
+
+async def test_what_is_about_a_subject_goes_with_its_examples(office: Office) -> None:
+    """Deleting a subject's examples deletes the feedback that has their texts, and no other; so does their end."""
+    ends = office.desk.clock.now_us() + 10
+    await office.desk.curator.create(
+        "acme",
+        [
+            Draft("spam", "hers", ("ham",), subject="person-1"),
+            Draft("spam", "ending", ("ham",), expires_us=ends),
+            Draft("spam", "his", ("ham",), subject="person-2"),
+        ],
+    )
+    for text in ("hers", "ending", "his", "nobody's"):
+        await office.submit(text, text, "spam")
+    await _eraser(office).delete_selected("acme", ExampleSelection(source="s", subject="person-2"), ANN)
+    assert await _keys(office) == {"hers", "ending", "his", "nobody's"}, "his example is not from that source"
+    await _eraser(office).delete_selected("acme", ExampleSelection(subject="person-1"), ANN)
+    assert await _keys(office) == {"ending", "his", "nobody's"}
+    office.desk.clock.advance(1)
+    assert await _eraser(office).sweep() == 1
+    assert await _keys(office) == {"his", "nobody's"}
+
+
+async def test_an_erasure_cut_short_finds_the_feedback_again(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the examples could not be deleted, the same call deletes feedback that has come since, and them."""
+    await office.desk.curator.create("acme", [Draft("spam", "hers", ("ham",), subject="person-1")])
+    await office.submit("first", "hers", "spam")
+
+    async def away(*_: object) -> None:
+        raise StoreUnavailable("it is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(office.desk.store, "delete_selected", away)
+        with pytest.raises(StoreUnavailable):
+            await _eraser(office).delete_selected("acme", ExampleSelection(subject="person-1"), ANN)
+    await office.submit("second", "hers", "spam")
+    await _eraser(office).delete_selected("acme", ExampleSelection(subject="person-1"), ANN)
+    assert await _keys(office) == set()
+    assert await office.examples() == {}

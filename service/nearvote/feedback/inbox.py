@@ -7,6 +7,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from nearvote.access.caller import Caller
+from nearvote.audit.log import SERVICE, Recorder, Unrecorded
 from nearvote.curate import MAX_PAGE, Curator
 from nearvote.embedding.embedder import Embedder
 from nearvote.errors import (
@@ -22,6 +24,7 @@ from nearvote.errors import (
 )
 from nearvote.examples.example import example_id
 from nearvote.examples.store import ExampleStore
+from nearvote.examples.store import Selection as ExampleSelection
 from nearvote.feedback.correction import (
     Correction,
     Feedback,
@@ -38,6 +41,7 @@ from nearvote.learn.learner import Learner
 from nearvote.learn.preview import Preview
 from nearvote.limits import check_text
 from nearvote.tasks.registry import TaskRegistry
+from nearvote.tasks.writes import Writes
 
 MAX_SELECTED = 5_000  # corrections of one call: they are promoted while the caller waits
 _DEFAULT_PAGE = 100
@@ -67,6 +71,8 @@ class Inbox:
         embedder: Knows whether there is anything to read in a text.
         curator: Adds examples.
         learner: Shows what a promotion would change.
+        audit: Records changes of examples.
+        forget: Lets go of what is remembered of texts of a tenant that are deleted.
         promote_after: Sources that must agree for a correction to be promoted by itself; 0 for never.
         count: Told tenant, task, outcome, and how many corrections.
         now_us: The time, in microseconds since 1970-01-01 UTC.
@@ -81,6 +87,8 @@ class Inbox:
         curator: Curator,
         learner: Learner,
         *,
+        audit: Recorder | None = None,
+        forget: Callable[[Sequence[str], str], None] = lambda _texts, _tenant: None,
         promote_after: int = 0,
         count: Count = lambda _tenant, _task, _outcome, _count: None,
         now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
@@ -91,14 +99,15 @@ class Inbox:
         self._embedder = embedder
         self._curator = curator
         self._learner = learner
-        self._promotions = Promotions(store, examples, tasks, curator, now_us)
+        self._promotions = Promotions(store, examples, tasks, curator, audit or Unrecorded(), forget, now_us)
         self._promote_after = promote_after
         self._count = count
         self._now_us = now_us
         # One change of a tenant's feedback at a time; it binds this process, as that of the tasks does (DECISIONS 16).
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._writes = Writes()
 
-    async def submit(self, tenant: str, correction: Correction) -> Submitted:
+    async def submit(self, tenant: str, correction: Correction, *, by: Caller = SERVICE) -> Submitted:
         """Takes a correction, and promotes it where the rule says so. Given again, it returns what is there.
 
         Raises:
@@ -109,6 +118,9 @@ class Inbox:
             FeedbackRateReached: Its source has submitted as many in this hour as it may.
         """
         correction.check()
+        return await self._writes.shielded(self._submit(tenant, correction, by))
+
+    async def _submit(self, tenant: str, correction: Correction, by: Caller) -> Submitted:
         id_ = feedback_id(tenant, correction.key)
         async with self._locks[tenant]:
             known = (await self._store.get(tenant, [id_])).get(id_)
@@ -122,7 +134,7 @@ class Inbox:
             await self._store.put([feedback])
             self._count(tenant, feedback.task, "submitted", 1)
             if self._promote_after:
-                promoted = await self._promotions.by_rule(tenant, feedback, self._promote_after)
+                promoted = await self._promotions.by_rule(tenant, feedback, self._promote_after, by)
                 self._count(tenant, feedback.task, "promoted", len(promoted))
                 feedback = (await self._store.get(tenant, [id_])).get(id_, feedback)
         return Submitted(feedback, created=True)
@@ -243,7 +255,7 @@ class Inbox:
             await self._learner.preview(tenant, selection.task, drafts),
         )
 
-    async def promote(self, tenant: str, selection: Selection) -> Promoted:
+    async def promote(self, tenant: str, selection: Selection, *, by: Caller = SERVICE) -> Promoted:
         """Makes examples of pending corrections. What is promoted already stays so.
 
         Raises:
@@ -251,9 +263,12 @@ class Inbox:
             TaskNotFound, FeedbackNotFound: There is none.
             LimitReached: It covers too many.
         """
+        return await self._writes.shielded(self._promote(tenant, selection, by))
+
+    async def _promote(self, tenant: str, selection: Selection, by: Caller) -> Promoted:
         async with self._locks[tenant]:
             pending, refused = _pending(await self._select(tenant, selection))
-            promoted = await self._promotions.promote(tenant, selection.task, pending)
+            promoted = await self._promotions.promote(tenant, selection.task, pending, by)
         self._count(tenant, selection.task, "promoted", promoted.count)
         return replace(promoted, refused=refused | promoted.refused)
 
@@ -266,7 +281,9 @@ class Inbox:
         self._count(tenant, selection.task, "rejected", len(pending))
         return len(pending)
 
-    async def revoke(self, tenant: str, source: str, *, task: str = "", from_us: int = 0, until_us: int = 0) -> Revoked:
+    async def revoke(
+        self, tenant: str, source: str, *, task: str = "", from_us: int = 0, until_us: int = 0, by: Caller = SERVICE
+    ) -> Revoked:
         """Takes back what a source has submitted: drops what is pending, undoes what is promoted.
 
         Args:
@@ -275,6 +292,7 @@ class Inbox:
             task: Only that of this task; all when empty.
             from_us: Only what was submitted at this time or later, in microseconds since 1970-01-01 UTC; 0 for any.
             until_us: Only what was submitted before this time; 0 for any.
+            by: Who takes it back.
 
         Raises:
             InvalidField: No source is named.
@@ -284,17 +302,37 @@ class Inbox:
             raise InvalidField("name the source whose feedback is to be taken back", field="source")
         if task:
             await self._tasks.get(tenant, task)
-        times = Selection(task, source=source, from_us=from_us, until_us=until_us)
+        chosen = Selection(task, source=source, from_us=from_us, until_us=until_us)
+        return await self._writes.shielded(self._revoke(tenant, chosen, by))
+
+    async def _revoke(self, tenant: str, chosen: Selection, by: Caller) -> Revoked:
         async with self._locks[tenant]:
             taken = [
                 one
-                async for one in self._store.each(tenant, task=task, source=source)
-                if one.state in (FeedbackState.PENDING, FeedbackState.PROMOTED) and times.covers(one)
+                async for one in self._store.each(tenant, task=chosen.task, source=chosen.source)
+                if one.state in (FeedbackState.PENDING, FeedbackState.PROMOTED) and chosen.covers(one)
             ]
-            revoked = await self._promotions.revoke(tenant, taken)
+            revoked = await self._promotions.revoke(tenant, taken, by)
         for name, count in Counter(one.task for one in taken).items():
             self._count(tenant, name, "revoked", count)
         return revoked
+
+    async def erase(self, tenant: str, selection: ExampleSelection, example_ids: Sequence[str]) -> None:
+        """Deletes, in whatever state, what a source has submitted and what is about examples that are to be deleted.
+
+        Args:
+            tenant: Whose it is.
+            selection: What the examples are deleted by.
+            example_ids: Those that there are.
+        """
+        async with self._locks[tenant]:
+            if selection.source and not selection.subject:
+                await self._store.delete_source(tenant, selection.source, selection.task)
+            await self._store.delete_about(tenant, example_ids)
+
+    async def settle(self) -> None:
+        """Returns when every change under way has ended."""
+        await self._writes.settle()
 
     async def _select(self, tenant: str, selection: Selection) -> list[Feedback]:
         """What is selected by its ids, in whatever state; or what is pending of a source or a time."""

@@ -1,13 +1,16 @@
 """Corrections become examples, and are taken back."""
 
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
+from nearvote.access.caller import Caller
+from nearvote.audit.event import Action
+from nearvote.audit.log import Recorder
 from nearvote.curate import Curator
 from nearvote.errors import NearvoteError, TaskNotFound
+from nearvote.examples.audited import deleted, written
 from nearvote.examples.example import Example
 from nearvote.examples.store import ExampleStore
 from nearvote.feedback.correction import Feedback, FeedbackState, Former, Promoted, Revoked
@@ -26,6 +29,8 @@ class Promotions:
         examples: Keeps examples.
         tasks: Knows the tasks, and is told of changes.
         curator: Adds examples.
+        audit: Records what is taken back.
+        forget: Lets go of what is remembered of texts of a tenant that are deleted.
         now_us: The time, in microseconds since 1970-01-01 UTC.
     """
 
@@ -35,16 +40,26 @@ class Promotions:
         examples: ExampleStore,
         tasks: TaskRegistry,
         curator: Curator,
-        now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+        audit: Recorder,
+        forget: Callable[[Sequence[str], str], None],
+        now_us: Callable[[], int],
     ) -> None:
         self._store = store
         self._examples = examples
         self._tasks = tasks
         self._curator = curator
+        self._audit = audit
+        self._forget = forget
         self._now_us = now_us
 
-    async def promote(self, tenant: str, task: str, feedback: Sequence[Feedback]) -> Promoted:
+    async def promote(self, tenant: str, task: str, feedback: Sequence[Feedback], by: Caller) -> Promoted:
         """Promotes pending corrections of a task; of several about one text the last one submitted shows.
+
+        Args:
+            tenant: Whose they are.
+            task: The task.
+            feedback: The corrections.
+            by: Who promotes them.
 
         Raises:
             TaskNotFound: There is no task of this name.
@@ -55,7 +70,7 @@ class Promotions:
         ids = iter(by_example)
         count = new_count = relabeled_count = 0
         while part := list(islice(ids, self._curator.limits.max_batch_texts)):
-            done = await self._promote_part(tenant, task, {id_: by_example[id_] for id_ in part})
+            done = await self._promote_part(tenant, task, {id_: by_example[id_] for id_ in part}, by)
             count += done.count
             new_count += done.new_count
             relabeled_count += done.relabeled_count
@@ -75,7 +90,9 @@ class Promotions:
                 refused[one.id] = error
         return valid, refused
 
-    async def _promote_part(self, tenant: str, task: str, by_example: Mapping[str, list[Feedback]]) -> Promoted:
+    async def _promote_part(
+        self, tenant: str, task: str, by_example: Mapping[str, list[Feedback]], by: Caller
+    ) -> Promoted:
         present = await self._examples.get(tenant, task, list(by_example))
         now = self._now_us()
         laid = {
@@ -84,7 +101,9 @@ class Promotions:
         # First what can be undone, then what is to be: cut short in between, nothing is lost.
         await self._store.put([one for layers in laid.values() for one in layers])
         drafts = [layers[-1].draft(present[id_].weight if id_ in present else 1.0) for id_, layers in laid.items()]
-        chunk = await self._curator.import_chunk(tenant, drafts, validate_only=False)
+        chunk = await self._curator.import_chunk(
+            tenant, drafts, validate_only=False, by=by, action=Action.EXAMPLES_PROMOTED
+        )
         ids = list(laid)
         rejected = {ids[i]: error for i, error in chunk.rejected.items()}
         await self._store.put(
@@ -104,7 +123,7 @@ class Promotions:
             refused={one.id: error for id_, error in rejected.items() for one in by_example[id_]},
         )
 
-    async def by_rule(self, tenant: str, feedback: Feedback, promote_after: int) -> list[Feedback]:
+    async def by_rule(self, tenant: str, feedback: Feedback, promote_after: int, by: Caller) -> list[Feedback]:
         """Promotes what says the same as a correction once enough sources do, and more than say otherwise.
 
         Each source has one vote, its last word on the text, pending or promoted.
@@ -113,6 +132,7 @@ class Promotions:
             tenant: Whose it is.
             feedback: The correction that came last.
             promote_after: How many sources must agree.
+            by: Who submitted it.
 
         Returns:
             What was promoted.
@@ -130,10 +150,10 @@ class Promotions:
         own = votes.pop(feedback.labels, 0)
         if own < promote_after or own <= max(votes.values(), default=0):
             return []
-        promoted = await self.promote(tenant, feedback.task, agreeing)
+        promoted = await self.promote(tenant, feedback.task, agreeing, by)
         return [one for one in agreeing if one.id not in promoted.refused]
 
-    async def revoke(self, tenant: str, feedback: Sequence[Feedback]) -> Revoked:
+    async def revoke(self, tenant: str, feedback: Sequence[Feedback], by: Caller) -> Revoked:
         """Takes back corrections that are pending or promoted, of whatever task.
 
         Raises:
@@ -146,7 +166,7 @@ class Promotions:
         for task, by_example in by_task.items():
             ids = iter(by_example)
             while part := list(islice(ids, _UNDONE_AT_A_TIME)):
-                done = await self._revoke_part(tenant, task, {id_: by_example[id_] for id_ in part})
+                done = await self._revoke_part(tenant, task, {id_: by_example[id_] for id_ in part}, by)
                 total = Revoked(
                     total.dropped_count + done.dropped_count,
                     total.undone_count + done.undone_count,
@@ -156,7 +176,9 @@ class Promotions:
                 )
         return total
 
-    async def _revoke_part(self, tenant: str, task: str, by_example: Mapping[str, list[Feedback]]) -> Revoked:
+    async def _revoke_part(
+        self, tenant: str, task: str, by_example: Mapping[str, list[Feedback]], by: Caller
+    ) -> Revoked:
         try:
             labels = (await self._tasks.get(tenant, task)).label_names
         except TaskNotFound:  # it was deleted a moment ago, and its examples with it
@@ -170,9 +192,8 @@ class Promotions:
                 for id_ in layered:
                     taken = {one.id for one in by_example[id_]}
                     undoings[id_] = undo(taken, await self._onto(tenant, id_), present.get(id_), labels, now)
-                await self._undo(
-                    tenant, task, {id_: present[id_] for id_ in layered if undoings[id_].changes}, undoings
-                )
+                changing = [present[id_] for id_ in layered if undoings[id_].changes]
+                await self._undo(tenant, task, changing, undoings, by)
         every = [one for taken in by_example.values() for one in taken]
         await self._store.put([replace(one, state=FeedbackState.REVOKED, updated_us=now) for one in every])
         undone = [undoings[id_] for id_ in layered]
@@ -186,18 +207,21 @@ class Promotions:
         )
 
     async def _undo(
-        self, tenant: str, task: str, present: Mapping[str, Example], undoings: Mapping[str, Undoing]
+        self, tenant: str, task: str, present: Sequence[Example], undoings: Mapping[str, Undoing], by: Caller
     ) -> None:
-        try:
-            for id_, example in present.items():
-                former = undoings[id_].former
-                if former is None:
-                    await self._examples.delete(tenant, task, id_)
-                else:
-                    await self._examples.annotate([_as_it_was(example, former)])
-        finally:
-            if present:
-                await self._tasks.examples_changed(tenant, task)
+        formers = [(example, undoings[example.id].former) for example in present]
+        gone = [example for example, former in formers if former is None]
+        restored = [_as_it_was(example, former) for example, former in formers if former is not None]
+        known = {example.id: example for example in present}
+        async with self._audit.recording(tenant, by, [*deleted(gone), *written(known, (), restored)]):
+            try:
+                for example in gone:
+                    await self._examples.delete(tenant, task, example.id)
+                await self._examples.annotate(restored)
+            finally:
+                self._forget([example.text for example in gone], tenant)
+                if present:
+                    await self._tasks.examples_changed(tenant, task)
 
     async def _onto(self, tenant: str, example_id: str) -> list[Feedback]:
         """The corrections of an example that have a layer and are not taken back."""

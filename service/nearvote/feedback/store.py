@@ -3,7 +3,7 @@
 Apart from the examples, so that nothing in it can vote, and that a change of the encoder leaves it as it is.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -98,6 +98,23 @@ class FeedbackStore:
         """How many corrections a source submitted in the hour of a time, by the clock."""
         match: Match = {"tenant": tenant, "source": source, "created_hour": time_us // _HOUR_US}
         return await self._engine.count(self._collection, match)
+
+    async def delete_source(self, tenant: str, source: str, task: str = "") -> None:
+        """Deletes all corrections of a source, of one task where it is named."""
+        match: Match = {"tenant": tenant, "source": source, **({"task": task} if task else {})}
+        await self._engine.delete(self._collection, match)
+
+    async def delete_about(self, tenant: str, example_ids: Iterable[str]) -> None:
+        """Deletes all corrections of these examples."""
+        gone, from_id, about = set(example_ids), None, set[str]()
+        while gone:
+            found, from_id = await self._engine.scroll(self._collection, {"tenant": tenant}, _PAGE, from_id)
+            with readable():
+                about |= gone.intersection(point.payload["example_id"] for point in found)
+            if from_id is None:
+                break
+        for id_ in about:  # few examples have feedback, so this is few deletions
+            await self._engine.delete(self._collection, {"tenant": tenant, "example_id": id_})
 
     async def delete_task(self, tenant: str, task: str) -> None:
         """Deletes all corrections of a task."""

@@ -2,7 +2,7 @@
 
 from nearvote.feedback.inbox import Inbox
 from nearvote.rpc import feedback_wire as wire
-from nearvote.rpc.caller import Context, tenant
+from nearvote.rpc.caller import Context, caller, tenant
 from nearvote.rpc.pages import page_start, page_token
 from nearvote.rpc.wire import time_from_wire
 from nearvote.v1 import feedback_service_pb2 as pb
@@ -17,7 +17,7 @@ class FeedbackServicer(FeedbackServiceServicer):
 
     async def SubmitFeedback(self, request: pb.SubmitFeedbackRequest, context: Context) -> pb.SubmitFeedbackResponse:
         """Takes a correction."""
-        submitted = await self._inbox.submit(tenant(), wire.correction_from_wire(request))
+        submitted = await self._inbox.submit(tenant(), wire.correction_from_wire(request), by=caller(context))
         return pb.SubmitFeedbackResponse(
             feedback=wire.feedback_to_wire(submitted.feedback, with_text=False), created=submitted.created
         )
@@ -62,7 +62,7 @@ class FeedbackServicer(FeedbackServiceServicer):
 
     async def PromoteFeedback(self, request: pb.PromoteFeedbackRequest, context: Context) -> pb.PromoteFeedbackResponse:
         """Makes examples of corrections."""
-        promoted = await self._inbox.promote(tenant(), wire.selection_from_wire(request.selection))
+        promoted = await self._inbox.promote(tenant(), wire.selection_from_wire(request.selection), by=caller(context))
         return pb.PromoteFeedbackResponse(
             promoted_count=promoted.count,
             new_example_count=promoted.new_count,
@@ -83,6 +83,7 @@ class FeedbackServicer(FeedbackServiceServicer):
             task=request.task,
             from_us=time_from_wire(request.from_time),
             until_us=time_from_wire(request.until_time),
+            by=caller(context),
         )
         return pb.RevokeFeedbackResponse(
             dropped_count=revoked.dropped_count,
