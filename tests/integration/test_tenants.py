@@ -340,7 +340,7 @@ def test_a_message_is_not_known_from_another_tenant(world: World) -> None:
 
 def test_the_owner_changes_it(world: World) -> None:
     """The same requests change what the owner has. The last test: it leaves nothing behind."""
-    names = ["CreateExample", "DeleteExample", "UpdateTask", "RollBackFit", "PromoteFeedback", "RevokeFeedback"]
+    names = ["CreateExample", "DeleteExample", "UpdateTask", "PromoteFeedback", "RevokeFeedback", "RollBackFit"]
     names.append("DeleteTask")
     states = [_state(world)]
     for name in names:
