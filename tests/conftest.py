@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from nearvote.audit.log import AuditLog
+from nearvote.browse import Browser
 from nearvote.classify import Classifier
 from nearvote.curate import Curator
 from nearvote.embedding.batcher import Batcher
@@ -83,6 +84,7 @@ class Desk:
     engine: Engine
     store: QdrantStore
     tasks: TaskRegistry
+    browser: Browser
     curator: Curator
     classifier: Classifier
     audit: AuditLog
@@ -159,6 +161,7 @@ async def open_desk(data_folder: Path, clock: FakeClock) -> AsyncIterator[OpenDe
                 engine=engine,
                 store=store,
                 tasks=registry,
+                browser=Browser(embedder, store, registry, limits),
                 curator=Curator(embedder, store, registry, limits, clock.now_us, audit=audit),
                 classifier=Classifier(embedder, store, registry, limits),
                 audit=audit,

@@ -1,9 +1,8 @@
-"""Keeping the examples: adding, finding and deleting them."""
+"""Keeping the examples: adding and deleting them."""
 
 import time
-import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from nearvote.access.caller import Caller
@@ -12,23 +11,16 @@ from nearvote.audit.log import SERVICE, Recorder, Unrecorded
 from nearvote.embedding.cache import Views
 from nearvote.embedding.embedder import Embedder
 from nearvote.errors import (
-    ExampleNotFound,
     InvalidExample,
-    InvalidField,
-    InvalidPageToken,
     LimitReached,
     NearvoteError,
 )
 from nearvote.examples.audited import deleted, written
-from nearvote.examples.example import Draft, Example, ImportedChunk, Saved, SearchedExample
-from nearvote.examples.store import EmbeddedExample, ExampleStore, Page, SearchQuery
-from nearvote.limits import Limits, check_batch, check_k, check_text
+from nearvote.examples.example import Draft, Example, ImportedChunk, Saved, checked_id, not_found
+from nearvote.examples.store import EmbeddedExample, ExampleStore
+from nearvote.limits import Limits, check_batch, check_text
 from nearvote.tasks.registry import TaskRegistry
 from nearvote.tasks.writes import Writes
-
-MAX_PAGE = 1_000
-_DEFAULT_PAGE = 100
-_DEFAULT_SEARCH = 10
 
 
 @dataclass(slots=True, eq=False)
@@ -178,98 +170,6 @@ class Curator:
         rejected |= {begun.valid[i]: error for i, error in unreadable.items()}
         return ImportedChunk(saved, rejected)
 
-    async def get(self, tenant: str, task: str, id_: str) -> Example:
-        """One example.
-
-        Raises:
-            TaskNotFound, ExampleNotFound: There is none.
-        """
-        await self._tasks.get(tenant, task)
-        found = await self._store.get(tenant, task, [_checked_id(id_)])
-        if not found:
-            raise _not_found()
-        return next(iter(found.values()))
-
-    async def list_page(
-        self,
-        tenant: str,
-        task: str,
-        *,
-        label: str = "",
-        source: str = "",
-        page_size: int = 0,
-        from_id: str | None = None,
-    ) -> Page:
-        """A page of a task's examples, in the order of their ids.
-
-        Args:
-            tenant: Whose they are.
-            task: Their task.
-            label: Only those with this label; all when empty.
-            source: Only those from this source; all when empty.
-            page_size: 1 to 1000; 0 for 100.
-            from_id: The id to begin with.
-
-        Raises:
-            TaskNotFound: There is no task of this name.
-            InvalidInput: The size is out of range, or `from_id` no id.
-        """
-        await self._tasks.get(tenant, task)
-        if not 0 <= page_size <= MAX_PAGE:
-            raise InvalidField(f"page_size is 1 to {MAX_PAGE}, or 0 for {_DEFAULT_PAGE}", field="page_size")
-        try:
-            from_id = None if from_id is None else str(uuid.UUID(from_id))
-        except ValueError:
-            raise InvalidPageToken("begin anew without a page token", field="page_token") from None
-        limit = page_size or _DEFAULT_PAGE
-        return await self._store.list_page(tenant, task, label=label, source=source, limit=limit, from_id=from_id)
-
-    async def export(self, tenant: str, task: str) -> AsyncIterator[list[Example]]:
-        """All examples of a task, page by page, in the order of their ids.
-
-        Raises:
-            TaskNotFound: There is no task of this name.
-        """
-        await self._tasks.get(tenant, task)
-        from_id = None
-        while True:
-            page = await self._store.list_page(tenant, task, limit=self.limits.max_batch_texts, from_id=from_id)
-            yield page.examples
-            from_id = page.next_id
-            if from_id is None:
-                return
-
-    async def search(
-        self, tenant: str, task: str, text: str, *, label: str = "", limit: int = 0
-    ) -> list[SearchedExample]:
-        """The examples nearest to a text, nearest first.
-
-        Args:
-            tenant: Whose they are.
-            task: Their task.
-            text: What to search for, of any length.
-            label: Only those with this label; all when empty.
-            limit: 1 to `max_k`; 0 for 10.
-
-        Raises:
-            TaskNotFound: There is no task of this name.
-            InvalidInput: The text is too long or has nothing to read, or the limit is out of range.
-        """
-        await self._tasks.get(tenant, task)
-        check_text(text, self.limits, field="text")
-        check_k(limit or None, self.limits, field="limit")
-        limit = limit or min(_DEFAULT_SEARCH, self.limits.max_k)
-        windows = (await self._embedder.embed([text])).windows[0]
-        if not len(windows):
-            raise InvalidField("there is nothing to read in the text", field="text")
-        (found,) = await self._store.search([SearchQuery(tenant, task, windows, limit, label)])
-        examples = await self._store.get(tenant, task, [neighbor.example_id for neighbor in found])
-        return [
-            SearchedExample(examples[neighbor.example_id], neighbor.similarity)
-            for neighbor in found
-            if neighbor.example_id in examples
-        ]
-
     async def delete(self, tenant: str, task: str, id_: str, *, by: Caller = SERVICE) -> None:
         """Deletes an example.
 
@@ -277,8 +177,8 @@ class Curator:
             TaskNotFound, ExampleNotFound: There is none.
         """
         await self._tasks.get(tenant, task)
-        if not await self._writes.shielded(self._delete(tenant, task, _checked_id(id_), by)):
-            raise _not_found()
+        if not await self._writes.shielded(self._delete(tenant, task, checked_id(id_), by)):
+            raise not_found()
 
     async def _delete(self, tenant: str, task: str, id_: str, by: Caller) -> bool:
         async with self._tasks.changing(tenant):
@@ -416,16 +316,3 @@ class Curator:
 
 def _nothing_to_read() -> InvalidExample:
     return InvalidExample("there is nothing to read in the text", field="text")
-
-
-def _not_found() -> ExampleNotFound:
-    return ExampleNotFound(
-        "the task has no example of this id; `nearvote examples list` shows those it has", field="id"
-    )
-
-
-def _checked_id(id_: str) -> str:
-    try:
-        return str(uuid.UUID(id_))
-    except ValueError:
-        raise InvalidField("an example's id is a UUID", field="id") from None

@@ -3,7 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nearvote.errors import KOutOfRange, TextTooLong, TooManyTexts
+from nearvote.errors import InvalidField, KOutOfRange, TextTooLong, TooManyTexts
+
+_MAX_PAGE = 1_000
+_DEFAULT_PAGE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,17 @@ def check_text(text: str, limits: Limits, *, field: str) -> None:
                 f"a text has at most {limits.max_text_bytes} bytes, not {size}: cut it, or raise max_text_bytes",
                 field=field,
             )
+
+
+def check_page_size(page_size: int) -> int:
+    """How many items a page has; 0 stands for the default.
+
+    Raises:
+        InvalidField: It is not 0 to 1000.
+    """
+    if not 0 <= page_size <= _MAX_PAGE:
+        raise InvalidField(f"page_size is 1 to {_MAX_PAGE}, or 0 for {_DEFAULT_PAGE}", field="page_size")
+    return page_size or _DEFAULT_PAGE
 
 
 def check_k(k: int | None, limits: Limits, *, field: str) -> None:

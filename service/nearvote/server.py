@@ -198,7 +198,9 @@ def _server(
     classification_service_pb2_grpc.add_ClassificationServiceServicer_to_server(
         ClassificationServicer(parts.classifier, settings.limits), server
     )
-    example_service_pb2_grpc.add_ExampleServiceServicer_to_server(ExampleServicer(parts.curator, parts.eraser), server)
+    example_service_pb2_grpc.add_ExampleServiceServicer_to_server(
+        ExampleServicer(parts.browser, parts.curator, parts.eraser), server
+    )
     task_service_pb2_grpc.add_TaskServiceServicer_to_server(TaskServicer(parts.tasks), server)
     learning_service_pb2_grpc.add_LearningServiceServicer_to_server(LearningServicer(parts.learner), server)
     audit_service_pb2_grpc.add_AuditServiceServicer_to_server(AuditServicer(parts.audit, parts.classifier), server)

@@ -16,6 +16,7 @@ from nearvote.access.key_file import read_keys
 from nearvote.access.watched import Watched
 from nearvote.audit.log import AuditLog
 from nearvote.backup import Contents, back_up, restore, verify, write_backup
+from nearvote.browse import Browser
 from nearvote.classify import Classifier, Classifies
 from nearvote.curate import Curator
 from nearvote.embedding.batcher import CUDA_BATCH_TOKENS, Batcher
@@ -83,6 +84,7 @@ class Parts:
     store: QdrantStore
     tasks: TaskRegistry
     classifier: Explainer
+    browser: Browser
     curator: Curator
     eraser: Eraser
     audit: AuditLog
@@ -194,7 +196,20 @@ async def parts_of(
         eraser = Eraser(store, tasks, audit, jobs.stop_task, remembering.forget, system_us, inbox.erase)
         stack.push_async_callback(eraser.settle)
         yield Parts(
-            bare, batcher, engine, store, tasks, classifier, curator, eraser, audit, learner, inbox, metrics, access
+            bare,
+            batcher,
+            engine,
+            store,
+            tasks,
+            classifier,
+            Browser(embedder, store, tasks, settings.limits),
+            curator,
+            eraser,
+            audit,
+            learner,
+            inbox,
+            metrics,
+            access,
         )
 
 

@@ -63,7 +63,7 @@ def draft(text: str, *labels: str, task: str = "spam") -> Draft:
 
 async def all_of(desk: Desk, task: str = "spam") -> list[Example]:
     """A task's examples."""
-    return [example async for page in desk.curator.export(desk.tenant, task) for example in page]
+    return [example async for page in desk.browser.export(desk.tenant, task) for example in page]
 
 
 async def test_add(desk: Desk) -> None:
@@ -73,8 +73,8 @@ async def test_add(desk: Desk) -> None:
     id_, now = example_id("acme", "abuse", given.text), desk.clock.now_us()
     stored = Example(id_, "acme", "abuse", given.text, ("hate", "threat"), 2.0, "moderator", now, now)
     assert saved == Saved(stored, created=True)
-    assert await desk.curator.get("acme", "abuse", id_) == stored
-    assert await desk.curator.get("acme", "abuse", id_.replace("-", "").upper()) == stored
+    assert await desk.browser.get("acme", "abuse", id_) == stored
+    assert await desk.browser.get("acme", "abuse", id_.replace("-", "").upper()) == stored
     assert await desk.tasks.examples_version("acme", "abuse") == now
     assert await desk.tasks.examples_version("acme", "spam") == 0
 
@@ -247,32 +247,32 @@ async def test_delete(desk: Desk) -> None:
     await desk.curator.delete("acme", "spam", id_)
     assert await desk.tasks.examples_version("acme", "spam") > version
     assert await desk.tasks.class_sizes("acme", "spam") == ClassSizes(0, {})
-    for attempt in (desk.curator.get("acme", "spam", id_), desk.curator.delete("acme", "spam", id_)):
+    for attempt in (desk.browser.get("acme", "spam", id_), desk.curator.delete("acme", "spam", id_)):
         with pytest.raises(ExampleNotFound):
             await attempt
 
 
 async def test_ids_that_are_none(desk: Desk) -> None:
     """What is no UUID is refused as a field, or as a page token."""
-    for attempt in (desk.curator.get("acme", "spam", "1"), desk.curator.delete("acme", "spam", "\x00")):
+    for attempt in (desk.browser.get("acme", "spam", "1"), desk.curator.delete("acme", "spam", "\x00")):
         with pytest.raises(InvalidField) as caught:
             await attempt
         assert caught.value.field == "id"
     with pytest.raises(InvalidPageToken):
-        await desk.curator.list_page("acme", "spam", from_id="1")
+        await desk.browser.list_page("acme", "spam", from_id="1")
 
 
 async def test_list(desk: Desk) -> None:
     """Lists come in pages of the size asked for, 100 when none is, narrowed to a label where one is given."""
     await desk.curator.create("acme", [draft(f"text {i}", "spam" if i < 3 else "ham") for i in range(105)])
-    page = await desk.curator.list_page("acme", "spam")
+    page = await desk.browser.list_page("acme", "spam")
     assert len(page.examples) == 100
-    assert len((await desk.curator.list_page("acme", "spam", from_id=page.next_id)).examples) == 5
-    assert len((await desk.curator.list_page("acme", "spam", page_size=7)).examples) == 7
-    assert len((await desk.curator.list_page("acme", "spam", label="spam")).examples) == 3
+    assert len((await desk.browser.list_page("acme", "spam", from_id=page.next_id)).examples) == 5
+    assert len((await desk.browser.list_page("acme", "spam", page_size=7)).examples) == 7
+    assert len((await desk.browser.list_page("acme", "spam", label="spam")).examples) == 3
     for size in (-1, 1_001):
         with pytest.raises(InvalidField) as caught:
-            await desk.curator.list_page("acme", "spam", page_size=size)
+            await desk.browser.list_page("acme", "spam", page_size=size)
         assert caught.value.field == "page_size"
 
 
@@ -281,14 +281,14 @@ async def test_search(desk: Desk) -> None:
     near = await desk.add("cheap pills for you", "spam")
     far = await desk.add("cheap holidays", "spam")
     await desk.add(LONG, "ham")
-    found = await desk.curator.search("acme", "spam", "cheap pills for you", limit=2)
+    found = await desk.browser.search("acme", "spam", "cheap pills for you", limit=2)
     assert [each.example.id for each in found] == [near, far]
     assert 1.0 == pytest.approx(found[0].similarity, abs=1e-5) != found[1].similarity
-    (longest,) = await desk.curator.search("acme", "spam", LONG + " other" * 200, limit=1)
+    (longest,) = await desk.browser.search("acme", "spam", LONG + " other" * 200, limit=1)
     assert longest.example.text == LONG
     assert longest.similarity == pytest.approx(1.0, abs=1e-5)
-    assert len(await desk.curator.search("acme", "spam", LONG)) == 3
-    assert [each.example.text for each in await desk.curator.search("acme", "spam", "cheap", label="ham")] == [LONG]
+    assert len(await desk.browser.search("acme", "spam", LONG)) == 3
+    assert [each.example.text for each in await desk.browser.search("acme", "spam", "cheap", label="ham")] == [LONG]
 
 
 async def test_search_for_nothing(desk: Desk) -> None:
@@ -301,9 +301,9 @@ async def test_search_for_nothing(desk: Desk) -> None:
         ("a", 0, "intent", TaskNotFound, "task"),
     ):
         with pytest.raises(error) as caught:
-            await desk.curator.search("acme", task, text, limit=limit)
+            await desk.browser.search("acme", task, text, limit=limit)
         assert caught.value.field == field
-    assert await desk.curator.search("acme", "spam", "a") == []
+    assert await desk.browser.search("acme", "spam", "a") == []
 
 
 async def test_task_deleted_meanwhile(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -334,7 +334,7 @@ async def test_example_deleted_meanwhile(desk: Desk, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(desk.embedder, "embed", embed_and_delete)
     saved = await desk.curator.create("acme", [draft("a", "ham"), draft("b")])
     assert [one.created for one in saved] == [True, True]
-    assert (await desk.curator.get("acme", "spam", id_)).labels == ("ham",)
+    assert (await desk.browser.get("acme", "spam", id_)).labels == ("ham",)
     assert await desk.store.example_count() == 2
 
 

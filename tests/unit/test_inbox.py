@@ -87,7 +87,7 @@ class Office:
         return (await self.inbox.get("acme", feedback.id)).state
 
     async def examples(self) -> dict[str, Example]:
-        return {one.text: one for one in (await self.desk.curator.list_page("acme", "spam")).examples}
+        return {one.text: one for one in (await self.desk.browser.list_page("acme", "spam")).examples}
 
     async def label(self, text: str) -> str | None:
         (found,) = await self.desk.classifier.classify("acme", [text], ["spam"], Options())
@@ -290,7 +290,7 @@ async def test_promotion_relabels_and_keeps_the_weight(office: Office) -> None:
     encoded = office.desk.encoder.encoded_count
     assert await office.promote(feedback) == Promoted(1, 0, 1, {})
     assert office.desk.encoder.encoded_count == encoded
-    example = await office.desk.curator.get("acme", "spam", saved.example.id)
+    example = await office.desk.browser.get("acme", "spam", saved.example.id)
     assert (example.labels, example.source, example.weight) == (("ham",), "s", 5.0)
 
 

@@ -75,7 +75,7 @@ async def test_loads_once(bare: Desk, folder: Path) -> None:
     """What was loaded is not loaded again: neither new lines nor what was changed or deleted since."""
     await load(bare, folder)
     await bare.tasks.delete("acme", "empty", force=True)
-    (example, *_) = (await bare.curator.list_page("acme", "spam", page_size=1)).examples
+    (example, *_) = (await bare.browser.list_page("acme", "spam", page_size=1)).examples
     await bare.curator.delete("acme", "spam", example.id)
     write(folder, [f"another {i}" for i in range(5)])
     embedded = bare.encoder.encoded_count

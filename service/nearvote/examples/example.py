@@ -4,7 +4,7 @@ import uuid
 from dataclasses import dataclass, replace
 
 from nearvote.audit.event import ExampleState
-from nearvote.errors import InvalidExample, NearvoteError
+from nearvote.errors import ExampleNotFound, InvalidExample, InvalidField, NearvoteError
 
 # Random, made once for this project: ids of other things never collide with those of examples.
 _NAMESPACE = uuid.UUID("6f0c8a52-3f3f-4f0b-9d8e-0d5a4b3f7c11")
@@ -159,3 +159,22 @@ class ImportedChunk:
 
     saved: list[Saved]
     rejected: dict[int, NearvoteError]
+
+
+def not_found() -> ExampleNotFound:
+    """The error of an id that no example of the task has."""
+    return ExampleNotFound(
+        "the task has no example of this id; `nearvote examples list` shows those it has", field="id"
+    )
+
+
+def checked_id(id_: str) -> str:
+    """An id as ids are written here.
+
+    Raises:
+        InvalidField: It is none.
+    """
+    try:
+        return str(uuid.UUID(id_))
+    except ValueError:
+        raise InvalidField("an example's id is a UUID", field="id") from None

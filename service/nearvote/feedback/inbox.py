@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from nearvote.access.caller import Caller
 from nearvote.audit.log import SERVICE, Recorder, Unrecorded
-from nearvote.curate import MAX_PAGE, Curator
+from nearvote.curate import Curator
 from nearvote.embedding.embedder import Embedder
 from nearvote.errors import (
     FeedbackKeyReused,
@@ -22,7 +22,7 @@ from nearvote.errors import (
     LimitReached,
     NearvoteError,
 )
-from nearvote.examples.example import example_id
+from nearvote.examples.example import checked_id, example_id, not_found
 from nearvote.examples.store import ExampleStore
 from nearvote.examples.store import Selection as ExampleSelection
 from nearvote.feedback.correction import (
@@ -39,12 +39,11 @@ from nearvote.feedback.promotion import Promotions, last_words
 from nearvote.feedback.store import FeedbackPage, FeedbackStore
 from nearvote.learn.learner import Learner
 from nearvote.learn.preview import Preview
-from nearvote.limits import check_text
+from nearvote.limits import check_page_size, check_text
 from nearvote.tasks.registry import TaskRegistry
 from nearvote.tasks.writes import Writes
 
 MAX_SELECTED = 5_000  # corrections of one call: they are promoted while the caller waits
-_DEFAULT_PAGE = 100
 _LOOKED_UP = 256
 
 Count = Callable[[str, str, str, int], None]
@@ -144,7 +143,10 @@ class Inbox:
         text = correction.text
         if not text:
             try:
-                text = (await self._curator.get(tenant, task.name, correction.example_id)).text
+                found = await self._examples.get(tenant, task.name, [checked_id(correction.example_id)])
+                if not found:
+                    raise not_found()
+                text = next(iter(found.values())).text
             except NearvoteError as error:
                 error.field = "example_id" if error.field == "id" else error.field
                 raise
@@ -223,15 +225,12 @@ class Inbox:
         """
         if task:
             await self._tasks.get(tenant, task)
-        if not 0 <= page_size <= MAX_PAGE:
-            raise InvalidField(f"page_size is 1 to {MAX_PAGE}, or 0 for {_DEFAULT_PAGE}", field="page_size")
+        limit = check_page_size(page_size)
         try:
             from_id = None if from_id is None else str(uuid.UUID(from_id))
         except ValueError:
             raise InvalidPageToken("begin anew without a page token", field="page_token") from None
-        return await self._store.list_page(
-            tenant, task=task, state=state, source=source, limit=page_size or _DEFAULT_PAGE, from_id=from_id
-        )
+        return await self._store.list_page(tenant, task=task, state=state, source=source, limit=limit, from_id=from_id)
 
     async def preview(self, tenant: str, selection: Selection) -> PromotionPreview:
         """Shows what a promotion would change, and changes nothing.

@@ -1,10 +1,10 @@
 """AuditService."""
 
 from nearvote.audit.log import AuditLog, EventQuery
-from nearvote.curate import MAX_PAGE
 from nearvote.errors import InvalidField
 from nearvote.examples.example import MAX_TIME_US
 from nearvote.explain import Explainer
+from nearvote.limits import check_page_size
 from nearvote.rpc import wire
 from nearvote.rpc.audit_wire import event_to_wire
 from nearvote.rpc.caller import Context, tenant
@@ -12,7 +12,6 @@ from nearvote.rpc.pages import page_start, page_token
 from nearvote.v1 import audit_service_pb2 as pb
 from nearvote.v1.audit_service_pb2_grpc import AuditServiceServicer
 
-_DEFAULT_PAGE = 100
 # Half of what a gRPC client takes unless told otherwise. One event, of 256 examples at most, fits into the rest.
 _BYTES_A_PAGE = 2 * 2**20
 
@@ -26,8 +25,7 @@ class AuditServicer(AuditServiceServicer):
 
     async def ListAuditEvents(self, request: pb.ListAuditEventsRequest, context: Context) -> pb.ListAuditEventsResponse:
         """Returns a page of events."""
-        if request.page_size > MAX_PAGE:
-            raise InvalidField(f"page_size is 1 to {MAX_PAGE}, or 0 for {_DEFAULT_PAGE}", field="page_size")
+        limit = check_page_size(request.page_size)
         events = EventQuery(
             start_us=_time(request, "start_time") or 0,
             end_us=_time(request, "end_time"),
@@ -36,7 +34,7 @@ class AuditServicer(AuditServiceServicer):
         )
         query = ("audit", tenant(), str(events.start_us), str(events.end_us), request.task, request.actor)
         start = page_start(query, request.page_token)
-        page = await self._log.page(tenant(), events, request.page_size or _DEFAULT_PAGE, start)
+        page = await self._log.page(tenant(), events, limit, start)
         response, size, next_id = pb.ListAuditEventsResponse(), 0, page.next_id
         for event in page.events:
             message = event_to_wire(event)

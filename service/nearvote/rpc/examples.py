@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import TypeAlias
 
+from nearvote.browse import Browser
 from nearvote.curate import BegunImport, Curator
 from nearvote.erase import Eraser
 from nearvote.errors import NearvoteError
@@ -21,7 +22,8 @@ _Begun: TypeAlias = tuple[pb.ImportExamplesRequest, "asyncio.Task[BegunImport]"]
 class ExampleServicer(ExampleServiceServicer):
     """Keeps the labelled examples."""
 
-    def __init__(self, curator: Curator, eraser: Eraser) -> None:
+    def __init__(self, browser: Browser, curator: Curator, eraser: Eraser) -> None:
+        self._browser = browser
         self._curator = curator
         self._eraser = eraser
 
@@ -48,13 +50,13 @@ class ExampleServicer(ExampleServiceServicer):
 
     async def GetExample(self, request: pb.GetExampleRequest, context: Context) -> pb.GetExampleResponse:
         """Returns one example."""
-        example = await self._curator.get(tenant(), request.task, request.id)
+        example = await self._browser.get(tenant(), request.task, request.id)
         return pb.GetExampleResponse(example=wire.example_to_wire(example))
 
     async def ListExamples(self, request: pb.ListExamplesRequest, context: Context) -> pb.ListExamplesResponse:
         """Returns a page of examples."""
         query = ("examples", tenant(), request.task, request.label, request.source)
-        page = await self._curator.list_page(
+        page = await self._browser.list_page(
             tenant(),
             request.task,
             label=request.label,
@@ -69,7 +71,7 @@ class ExampleServicer(ExampleServiceServicer):
 
     async def SearchExamples(self, request: pb.SearchExamplesRequest, context: Context) -> pb.SearchExamplesResponse:
         """Returns the nearest examples."""
-        found = await self._curator.search(
+        found = await self._browser.search(
             tenant(), request.task, request.text, label=request.label, limit=request.limit
         )
         return pb.SearchExamplesResponse(
@@ -135,5 +137,5 @@ class ExampleServicer(ExampleServiceServicer):
         self, request: pb.ExportExamplesRequest, context: Context
     ) -> AsyncIterator[pb.ExportExamplesResponse]:
         """Returns all examples of a task as a stream."""
-        async for examples in self._curator.export(tenant(), request.task):
+        async for examples in self._browser.export(tenant(), request.task):
             yield pb.ExportExamplesResponse(examples=[wire.example_to_wire(example) for example in examples])

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from nearvote.curate import MAX_PAGE
 from nearvote.errors import InvalidField
+from nearvote.limits import check_page_size
 from nearvote.rpc import wire
 from nearvote.rpc.caller import Context, caller, tenant
 from nearvote.rpc.pages import page_start, page_token
@@ -12,7 +12,6 @@ from nearvote.tasks.task import Task
 from nearvote.v1 import task_service_pb2 as pb
 from nearvote.v1.task_service_pb2_grpc import TaskServiceServicer
 
-_DEFAULT_PAGE = 100
 _FIELDS = frozenset({"description", "labels", "benign_label", "out_of_scope_label", "policy"})
 _POLICY_FIELDS = frozenset(
     {
@@ -50,12 +49,10 @@ class TaskServicer(TaskServiceServicer):
 
     async def ListTasks(self, request: pb.ListTasksRequest, context: Context) -> pb.ListTasksResponse:
         """Returns a page of tasks."""
-        if request.page_size > MAX_PAGE:
-            raise InvalidField(f"page_size is 1 to {MAX_PAGE}, or 0 for {_DEFAULT_PAGE}", field="page_size")
+        size = check_page_size(request.page_size)
         query = ("tasks", tenant())
         start = page_start(query, request.page_token) or ""
         tasks = [task for task in await self._tasks.list_all(tenant()) if task.name >= start]
-        size = request.page_size or _DEFAULT_PAGE
         next_name = tasks[size].name if len(tasks) > size else None
         return pb.ListTasksResponse(
             tasks=[wire.task_to_wire(task) for task in tasks[:size]], next_page_token=page_token(query, next_name)
