@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from nearvote.access.flow import FLOW, Flow
+from nearvote.deadline import set_deadline
 from nearvote.embedding.batcher import LOOKAHEAD, Batcher, EncodedWindows
 from nearvote.embedding.encoder import EncoderSpec, Matrix, Tokens
 from nearvote.errors import Overloaded
@@ -357,9 +358,10 @@ async def test_short_windows_pass_long_ones(gated: Gated) -> None:
     await batcher.close()
 
 
-def _as(key: str, *, waits: bool = False, deadline: float | None = None) -> None:
-    """What is asked from here on is of this flow."""
-    FLOW.set(Flow(key, waits, deadline))
+def _as(key: str, *, waits: bool = False, seconds: float | None = None) -> None:
+    """What is asked from here on is of this flow, which waits for so long."""
+    FLOW.set(Flow(key, waits))
+    set_deadline(seconds)
 
 
 async def _asked(batcher: Batcher, key: str, *windows: Tokens, waits: bool = False) -> asyncio.Task[EncodedWindows]:
@@ -440,10 +442,10 @@ async def test_what_cant_be_done_in_time_is_refused(gated: Gated, batcher: Batch
     gated.gate.clear()
     waiting = await _queued(batcher, [_window(3, 12)], [_window(4, 12)])
     assert batcher.wait_seconds >= 0.05
-    _as("late", deadline=time.perf_counter() + 0.01)
+    _as("late", seconds=0.01)
     with pytest.raises(Overloaded, match="deadline"):
         await batcher.encode([_window(9)])
-    _as("early", deadline=time.perf_counter() + 60)
+    _as("early", seconds=60)
     early = asyncio.create_task(batcher.encode([_window(8)]))
     gated.gate.set()
     await _all(*waiting, early, *behind)

@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from nearvote.access.flow import FLOW, Flow
 from nearvote.deadline import set_deadline, within_deadline
 from nearvote.errors import CannotFit, FitRunning, JobNotFound
 from nearvote.learn import jobs as module
@@ -156,19 +157,23 @@ async def test_old_jobs_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_job_does_not_end_with_its_call() -> None:
     """A job has all the time that it takes, however little the call that began it had."""
     allowed: list[float] = []
+    waits: list[bool] = []
 
     async def work(job: Job) -> Fit:
         del job
         allowed.append(within_deadline(10.0))
+        waits.append(FLOW.get().waits)
         return FIT
 
     async def call(jobs: Jobs) -> Job:
         set_deadline(0.0)
+        FLOW.set(Flow("ann", waits=False))
         return jobs.start("acme", "spam", work)
 
     jobs = Jobs()
     await _ended(jobs, await asyncio.create_task(call(jobs)))
     assert allowed == [10.0]
+    assert waits == [True], "a full queue holds it back"
 
 
 async def test_a_tasks_jobs_are_stopped() -> None:

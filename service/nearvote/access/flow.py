@@ -1,8 +1,10 @@
 """Whose turn it is: what shares a bounded place fairly between those who fill it."""
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,16 +14,24 @@ class Flow:
     Attributes:
         key: Who it is: the name of its key, or the host that it calls from.
         waits: Whether it is held back where there is no room, as a stream can be, or else refused.
-        deadline: When nobody waits for the answer any more, by `time.perf_counter`; None for never.
     """
 
     key: str = ""
     waits: bool = True
-    deadline: float | None = None
 
 
 # Of the call that is being handled. What is done without a call waits for its turn.
 FLOW: ContextVar[Flow] = ContextVar("flow", default=Flow())  # noqa: B039 - it is frozen
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Tasks started in here are held back where there is no room, whatever the call that they are of would be."""
+    token = FLOW.set(replace(FLOW.get(), waits=True))
+    try:
+        yield
+    finally:
+        FLOW.reset(token)
 
 
 class Shares:

@@ -13,6 +13,7 @@ from itertools import chain, islice
 import numpy as np
 
 from nearvote.access.flow import FLOW, Flow, Shares
+from nearvote.deadline import within_deadline
 from nearvote.embedding.encoder import Encoder, Matrix, Tokens
 from nearvote.errors import Overloaded
 
@@ -136,7 +137,7 @@ class Batcher:
             Their vectors, in the order given.
 
         Raises:
-            Overloaded: There is no room in the queue, or no time until the deadline of the flow.
+            Overloaded: There is no room in the queue, or no time until the caller's deadline.
             RuntimeError: The batcher is closed.
         """
         if self._closed:
@@ -156,7 +157,7 @@ class Batcher:
 
     async def _make_room(self, flow: Flow, tokens: int) -> None:
         wait = self.wait_seconds
-        if flow.deadline is not None and time.perf_counter() + wait > flow.deadline:
+        if within_deadline(wait) < wait:
             raise Overloaded(
                 f"a message waits for {wait:.1f} s now, and the call's deadline is before that: come again later",
                 retry_seconds=max(_SOONEST_RETRY, wait),

@@ -10,6 +10,7 @@ from enum import Enum
 
 import structlog
 
+from nearvote.access.flow import held_back
 from nearvote.deadline import no_deadline
 from nearvote.errors import FitRunning, JobNotFound, NearvoteError
 from nearvote.tasks.fit import Fit
@@ -101,7 +102,7 @@ class Jobs:
         for old in [id_ for id_ in self._jobs if id_ not in self._running][: max(0, len(self._jobs) - _REMEMBERED)]:
             del self._jobs[old]
         self._jobs[job.id] = job
-        with no_deadline():  # that of the call which begins it is not its own
+        with no_deadline(), held_back():  # those of the call which begins it are not its own
             self._running[job.id] = asyncio.create_task(self._run(job, work))
         return job
 

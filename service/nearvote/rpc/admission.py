@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
@@ -89,9 +88,8 @@ class AdmissionInterceptor(grpc.aio.ServerInterceptor):
         self.let_in += 1
         self._empty.clear()
         try:
-            remaining = context.time_remaining()
             # Seen by all that the call starts; the call has a task of its own, so nothing is to be set back.
-            FLOW.set(Flow(key, waits, None if remaining is None else time.perf_counter() + remaining))
+            FLOW.set(Flow(key, waits))
             yield
         finally:
             places.give(key, 1)
