@@ -11,7 +11,8 @@ import structlog
 from pydantic import TypeAdapter
 
 from nearvote.classify import Classification, Classifies, Options, check_options
-from nearvote.errors import ExplanationNotFound, NearvoteError
+from nearvote.deadline import no_deadline
+from nearvote.errors import ExplanationNotFound
 from nearvote.examples.explanation_store import StoredExplanation
 from nearvote.limits import Limits
 
@@ -111,11 +112,13 @@ class Explainer:
         whole = await self._classifier.classify(tenant, texts, tasks, replace(options, neighbor_limit=None))
         room = max(0, MAX_WAITING - len(self._waiting) - len(self._part))
         now = self._now_us()
-        self._waiting.extend(_Given(tenant, now, one) for one in whole[:room])
+        kept = map(_without_texts, whole[:room]) if options.with_texts else whole[:room]
+        self._waiting.extend(_Given(tenant, now, one) for one in kept)
         if len(whole) > room:
             self._dropped(len(whole) - room)
         if self._writing is None or self._writing.done():
-            self._writing = asyncio.create_task(self._write())
+            with no_deadline():  # that of the call which is answered is not its own
+                self._writing = asyncio.create_task(self._write())
         return [_cut(one, options.neighbor_limit) for one in whole]
 
     async def get(self, tenant: str, request_id: str) -> Explanation:
@@ -160,15 +163,25 @@ class Explainer:
             self._part = [self._waiting.popleft() for _ in range(min(_ANSWERS_A_WRITE, len(self._waiting)))]
             try:
                 await self._store.put([self._stored(one) for one in self._part])
-            except NearvoteError as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, the next ones are to be kept
                 self._dropped(len(self._part))
-                _log.warning("explanations_not_kept", count=len(self._part), cause=repr(error.__cause__))
-            self._part = []
+                _log.warning("explanations_not_kept", count=len(self._part), exc_info=error)
+            finally:
+                self._part = []
 
     def _stored(self, given: _Given) -> StoredExplanation:
         body = _ANSWER.dump_json(given.answer, exclude=_LEFT_OUT).decode()
         end_us = given.time_us + self._keep_us
         return StoredExplanation(given.tenant, given.answer.request_id, given.time_us, end_us, body)
+
+
+def _without_texts(answer: Classification) -> Classification:
+    """What waits is to be small, and is kept without texts anyhow."""
+    bare = tuple(
+        replace(one, neighbors=tuple(replace(neighbor, text="") for neighbor in one.neighbors))
+        for one in answer.predictions
+    )
+    return replace(answer, predictions=bare)
 
 
 def _cut(answer: Classification, limit: int | None) -> Classification:

@@ -51,7 +51,8 @@ from nearvote.wiring import Access, Parts, Progress, access_of, open_engine, par
 _log = structlog.get_logger(__name__)
 
 _STALLED_SECONDS = 30.0  # no batch takes as long
-_QUIET_SECONDS = 0.3  # nobody calls any more when nobody has for as long
+_QUIET_SECONDS = 1.0  # nobody calls any more when nobody has for as long
+_END_SECONDS = 2.0  # for what streams have sent
 _LAST_SECONDS = 0.05
 _EXAMPLE_COUNT_SECONDS = 5.0  # how old the metric of examples may be
 
@@ -98,11 +99,11 @@ async def serve(settings: Settings, seed_progress: Progress) -> None:
     Raises:
         StartupError: It can't start; the message says why and what to do.
     """
+    asyncio.get_running_loop().set_exception_handler(log_unhandled)
     if not await _store_answers(settings):
         _log.info("stopped")
         return
     began = time.perf_counter()
-    asyncio.get_running_loop().set_exception_handler(log_unhandled)
     async with parts_of(settings, seed_progress) as parts, _serving(settings, parts) as drain:
         _log.info(
             "serving",
@@ -227,13 +228,15 @@ async def _drain(
     """
     await health.drain()
     deadline = time.perf_counter() + settings.drain_delay_seconds
-    seen = -1
-    while time.perf_counter() < deadline and seen != admission.let_in:
-        seen = admission.let_in
-        await asyncio.sleep(_QUIET_SECONDS)
+    # Until nothing has happened for a while, which no event can tell.
+    while (left := min(deadline, admission.let_in_at + _QUIET_SECONDS) - time.perf_counter()) > 0:  # noqa: ASYNC110
+        await asyncio.sleep(left)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(settings.drain_timeout_seconds):
             await admission.close()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_END_SECONDS):
+            await admission.end_streams()
     await server.stop(_LAST_SECONDS)  # whoever watches our health would be waited for else
 
 

@@ -156,6 +156,7 @@ async def parts_of(
         # Messages repeat. Examples come once, and would drive out of the cache what repeats.
         remembering = Embedder(observed, batcher, html=settings.html, cache=cache)
         tasks = TaskRegistry(store, settings.limits, audit=audit)
+        stack.push_async_callback(tasks.settle)
         curator = Curator(embedder, store, tasks, settings.limits, audit=audit, forget=remembering.forget)
         stack.push_async_callback(curator.settle)
         if settings.seeds:

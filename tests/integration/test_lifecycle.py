@@ -136,6 +136,30 @@ def test_sigterm_lets_calls_finish(plain: Server) -> None:
             ClassificationServiceStub(channel).Classify(classification.ClassifyRequest(text="word"), timeout=5)
 
 
+def test_a_stream_that_does_not_end_is_told_so(start: Start) -> None:
+    """A stream that is open when the time to drain is over has its answers, and then a status that says why it ends."""
+    server = start(NEARVOTE_DRAIN_TIMEOUT_SECONDS="0.5")
+    assert server.cli("tasks", "create", "spam", "-l", "spam", "-l", "ham").returncode == 0
+    go_on = threading.Event()
+
+    def requests() -> Iterator[classification.StreamClassifyRequest]:
+        yield classification.StreamClassifyRequest(correlation_id="first", text="word", tasks=["spam"])
+        go_on.wait(30)
+
+    with server.channel() as channel:
+        stub: Any = ClassificationServiceStub(channel)
+        stream = stub.StreamClassify(requests())
+        assert next(stream).correlation_id == "first"
+        assert server.process is not None
+        server.process.send_signal(signal.SIGTERM)
+        with pytest.raises(grpc.RpcError) as told:
+            next(stream)
+        go_on.set()
+    assert told.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert "about to stop" in str(told.value.details())
+    assert server.process.wait(30) == 0
+
+
 def test_what_was_acknowledged_survives_sigkill(plain: Server) -> None:
     """After SIGKILL every acknowledged example is there, and the folder opens."""
     with plain.client() as client:

@@ -183,7 +183,8 @@ class QdrantStore:
     async def annotate(self, examples: Sequence[Example]) -> None:
         """Replaces labels, weight, source and times of stored examples."""
         for example in examples:
-            await self._engine.set_payload(self._collection, {"example_id": example.id}, annotations_of(example))
+            match: Match = {"tenant": example.tenant, "task": example.task, "example_id": example.id}
+            await self._engine.set_payload(self._collection, match, annotations_of(example))
 
     async def delete(self, tenant: str, task: str, example_id: str) -> bool:
         """Deletes an example with all its windows."""

@@ -86,7 +86,7 @@ class ObservedEngine:
 
     async def flush(self, collection: str) -> None:
         """As the engine does."""
-        await self._read("flush", self._engine.flush(collection))
+        await self._write("flush", self._engine.flush(collection))
 
     async def ping(self) -> None:
         """As the engine does."""

@@ -2,11 +2,15 @@
 
 import asyncio
 import contextlib
+import itertools
+import math
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import grpc
 
+from nearvote.access.attempts import host_of
 from nearvote.access.flow import FLOW, Flow, Shares
 from nearvote.errors import Draining, LimitReached, Overloaded
 from nearvote.limits import Limits
@@ -17,6 +21,7 @@ _OURS = "/nearvote.v1."
 # What is asked when something is wrong: it costs little, and is answered whatever the load.
 _ALWAYS = "/nearvote.v1.InfoService/"
 _RETRY_SECONDS = 0.5
+_STOPS = "the service is about to stop: ask another replica, or this one once it has started again"
 
 
 class AdmissionInterceptor(grpc.aio.ServerInterceptor):
@@ -34,13 +39,19 @@ class AdmissionInterceptor(grpc.aio.ServerInterceptor):
         self._streams = Shares(limits.max_streams)
         self._max_stream_requests = limits.max_stream_requests
         self._closed = False
+        self._ending = asyncio.Event()
         self._empty = asyncio.Event()
         self._empty.set()
-        self.let_in = 0  # calls and streams, ever
+        self.let_in_at = -math.inf  # when a call or a stream was, last, by `time.perf_counter`
 
     async def close(self) -> None:
-        """From now on lets nothing in: clients go to another replica, where there is one. Returns when all are out."""
+        """From now on lets nothing in; streams that are open go on. Returns when all are out."""
         self._closed = True
+        await self._empty.wait()
+
+    async def end_streams(self) -> None:
+        """Reads no more of streams, so that they end when what came is answered. Returns when all are out."""
+        self._ending.set()
         await self._empty.wait()
 
     async def intercept_service(self, continuation: Continuation, details: grpc.HandlerCallDetails) -> "Handler | None":
@@ -59,33 +70,45 @@ class AdmissionInterceptor(grpc.aio.ServerInterceptor):
 
     def _stream(self, behavior: Callable[..., AsyncGenerator[Any]]) -> Callable[..., AsyncIterator[Any]]:
         async def wrapped(request: Any, context: Context) -> AsyncIterator[Any]:
-            requests = self._counted(request) if hasattr(request, "__aiter__") else request
+            requests = self._until_ended(request) if hasattr(request, "__aiter__") else request
             with self._place(self._streams, context, waits=True, what="streams"):
                 async with contextlib.aclosing(behavior(requests, context)) as responses:
                     async for response in responses:
                         yield response
+                if self._ending.is_set() and requests is not request:
+                    raise Draining(_STOPS)  # what was sent is answered; what was not goes elsewhere
 
         return wrapped
 
-    async def _counted(self, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
-        count = 0
-        async for request in requests:
-            count += 1
-            if count > self._max_stream_requests:
-                raise LimitReached(f"a stream has at most {self._max_stream_requests} requests: go on in another")
-            yield request
+    async def _until_ended(self, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        """The requests of a stream, until the service is about to stop."""
+        ending = asyncio.create_task(self._ending.wait())
+        following: asyncio.Future[Any] | None = None
+        try:
+            for count in itertools.count(1):
+                following = asyncio.ensure_future(anext(requests, None))
+                await asyncio.wait((following, ending), return_when=asyncio.FIRST_COMPLETED)
+                if not following.done() or (request := following.result()) is None:
+                    return
+                if count > self._max_stream_requests:
+                    raise LimitReached(f"a stream has at most {self._max_stream_requests} requests: go on in another")
+                yield request
+        finally:
+            ending.cancel()
+            if following is not None:
+                following.cancel()
 
     @contextlib.contextmanager
     def _place(self, places: Shares, context: Context, *, waits: bool, what: str) -> Iterator[None]:
         if self._closed:
-            raise Draining("the service is about to stop: ask another replica, or this one once it has started again")
-        key = CALLER.get().name or _host(context.peer())
+            raise Draining(_STOPS)
+        key = CALLER.get().name or host_of(context.peer())
         if not places.take(key, 1):
             raise Overloaded(
                 f"as many {what} as one client may have are under way, {places.taken} of all: come again later",
                 retry_seconds=_RETRY_SECONDS,
             )
-        self.let_in += 1
+        self.let_in_at = time.perf_counter()
         self._empty.clear()
         try:
             # Seen by all that the call starts; the call has a task of its own, so nothing is to be set back.
@@ -95,8 +118,3 @@ class AdmissionInterceptor(grpc.aio.ServerInterceptor):
             places.give(key, 1)
             if not self._calls.taken + self._streams.taken:
                 self._empty.set()
-
-
-def _host(peer: str) -> str:
-    """Of `ipv4:127.0.0.1:50100` what names the machine: `ipv4:127.0.0.1`."""
-    return peer.rpartition(":")[0] if peer.startswith("ipv") else peer

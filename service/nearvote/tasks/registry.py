@@ -24,6 +24,7 @@ from nearvote.limits import Limits
 from nearvote.tasks.document import TASKS_KIND, DocumentStore, task_from_document, task_to_document
 from nearvote.tasks.fits import Fits
 from nearvote.tasks.task import Task, some_of
+from nearvote.tasks.writes import Writes
 from nearvote.voting.ballot import ClassSizes
 from nearvote.voting.metric import Slot
 from nearvote.voting.policy import Policy
@@ -97,6 +98,7 @@ class TaskRegistry:
         self._last_read: dict[str, dict[str, Task]] = {}
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._also_deletes: list[Callable[[str, str], Awaitable[None]]] = []
+        self._writes = Writes()
         self._changes: dict[str, int] = {}  # how often this process has changed something, by tenant
 
     def changing(self, tenant: str) -> asyncio.Lock:
@@ -258,14 +260,20 @@ class TaskRegistry:
             TaskNotFound: There is none of this name.
             TaskNotEmpty: It has examples, and `force` is not set.
         """
+        return await self._writes.shielded(self._delete(tenant, name, force, by))
+
+    async def _delete(self, tenant: str, name: str, force: bool, by: Caller) -> int:  # noqa: FBT001
         async with self.changing(tenant):
-            await self._fresh(tenant)
+            if name not in (await self._fresh(tenant)).tasks:
+                rest = await self._store.delete_task(tenant, name)
+                if rest:
+                    return rest
             task = await self.get(tenant, name)
             count = (await self._store.class_sizes(tenant, name)).total
             if count and not force:
                 raise TaskNotEmpty(f"task '{name}' has {count} examples; delete them with it by force", field="force")
             async with self._audit.recording(tenant, by, [change_of_task(Action.TASK_DELETED, task, None, count)]):
-                # The task first: cut short in between, its examples are out of sight, and go with the next deletion.
+                # The task first: cut short in between, its examples are out of sight, and go when it is deleted again.
                 await self._store.delete_document(TASKS_KIND, tenant, name)
                 await self._store.delete_document(_VERSIONS, tenant, name)
                 await self.fits.delete_all(tenant, task)
@@ -273,6 +281,10 @@ class TaskRegistry:
                 for delete in self._also_deletes:
                     await delete(tenant, name)
                 return await self._store.delete_task(tenant, name)
+
+    async def settle(self) -> None:
+        """Returns when every deletion under way has ended."""
+        await self._writes.settle()
 
     def also_delete(self, delete: Callable[[str, str], Awaitable[None]]) -> None:
         """Names what else is kept of tasks, and goes with them: called with tenant and task."""

@@ -4,7 +4,11 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+import structlog
+
 from nearvote.deadline import no_deadline
+
+_log = structlog.get_logger(__name__)
 
 _T = TypeVar("_T")
 
@@ -21,8 +25,17 @@ class Writes:
             running = asyncio.create_task(write)
         self._running.add(running)
         running.add_done_callback(self._running.discard)
-        return await asyncio.shield(running)
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            running.add_done_callback(_log_failure)  # there is nobody left to tell
+            raise
 
     async def settle(self) -> None:
         """Returns when every write under way has ended."""
         await asyncio.gather(*self._running, return_exceptions=True)
+
+
+def _log_failure(done: "asyncio.Task[Any]") -> None:
+    if not done.cancelled() and done.exception() is not None:
+        _log.warning("write_failed", note="its caller had gone", exc_info=done.exception())
