@@ -39,7 +39,7 @@ class Limits:
     max_stream_concurrency: int = 64
     max_stream_requests: int = 10_000_000
     max_streams: int = 128
-    max_concurrent_calls: int = 1_024
+    max_concurrent_calls: int = 192
     max_queued_tokens: int = 262_144
     max_task_examples: int = 10_000_000
     max_pending_feedback: int = 1_000

@@ -60,7 +60,7 @@ class Seen:
             "p99": float(np.quantile(found, 0.99)),
             "count": len(self.latencies),
             "refused": len(self.refusals),
-            "refused_p99": float(np.quantile(self.refusals or [np.nan], 0.99)),
+            "refused_p99": float(np.quantile(self.refusals or [0.0], 0.99)),
             "errors": self.errors,
         }
 
