@@ -3,13 +3,13 @@
 import os
 import secrets
 import tempfile
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
+from nearvote.clock import system_us
 from nearvote.errors import CannotBackUp, InvalidBackup, StoreNotEmpty
 from nearvote.examples.archive import END, HEADER, POINTS, Packer, points_from_json, points_to_json, read_parts
 from nearvote.examples.audit_store import open_audit_store
@@ -91,7 +91,7 @@ async def back_up(engine: Engine, progress: Progress = lambda _done, _total: Non
         {
             "format": FORMAT,
             "version": VERSION,
-            "created_us": time.time_ns() // 1000,
+            "created_us": system_us(),
             "space": asdict(places.space),
         },
     )

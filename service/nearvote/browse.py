@@ -1,11 +1,10 @@
 """Finding examples: by id, in lists, and those nearest to a text."""
 
-import uuid
 from collections.abc import AsyncIterator
 
 from nearvote.embedding.embedder import Embedder
-from nearvote.errors import InvalidField, InvalidPageToken
-from nearvote.examples.example import Example, SearchedExample, checked_id, not_found
+from nearvote.errors import InvalidField
+from nearvote.examples.example import Example, SearchedExample, checked_id, checked_start, not_found
 from nearvote.examples.store import ExampleReader, Page, SearchQuery
 from nearvote.limits import Limits, check_k, check_page_size, check_text
 from nearvote.tasks.registry import TaskRegistry
@@ -67,11 +66,8 @@ class Browser:
         """
         await self._tasks.get(tenant, task)
         limit = check_page_size(page_size)
-        try:
-            from_id = None if from_id is None else str(uuid.UUID(from_id))
-        except ValueError:
-            raise InvalidPageToken("begin anew without a page token", field="page_token") from None
-        return await self._store.list_page(tenant, task, label=label, source=source, limit=limit, from_id=from_id)
+        start = checked_start(from_id)
+        return await self._store.list_page(tenant, task, label=label, source=source, limit=limit, from_id=start)
 
     async def export(self, tenant: str, task: str) -> AsyncIterator[list[Example]]:
         """All examples of a task, page by page, in the order of their ids.

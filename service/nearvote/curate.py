@@ -1,6 +1,5 @@
 """Keeping the examples: adding and deleting them."""
 
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -8,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from nearvote.access.caller import Caller
 from nearvote.audit.event import Action
 from nearvote.audit.log import SERVICE, Recorder, Unrecorded
+from nearvote.clock import system_us
 from nearvote.embedding.cache import Views
 from nearvote.embedding.embedder import Embedder
 from nearvote.errors import (
@@ -54,7 +54,7 @@ class Curator:
         store: ExampleStore,
         tasks: TaskRegistry,
         limits: Limits,
-        now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+        now_us: Callable[[], int] = system_us,
         *,
         audit: Recorder | None = None,
         forget: Callable[[Sequence[str], str], None] = lambda _texts, _tenant: None,

@@ -1,7 +1,6 @@
 """Answers that can be explained later."""
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ import structlog
 from pydantic import TypeAdapter
 
 from nearvote.classify import Classification, Classifies, Options, check_options
+from nearvote.clock import system_us
 from nearvote.deadline import no_deadline
 from nearvote.errors import ExplanationNotFound
 from nearvote.examples.explanation_store import StoredExplanation
@@ -89,7 +89,7 @@ class Explainer:
         keep_hours: float,
         limits: Limits,
         dropped: Callable[[int], None],
-        now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+        now_us: Callable[[], int] = system_us,
     ) -> None:
         self._classifier = classifier
         self._store = store

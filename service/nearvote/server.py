@@ -26,6 +26,7 @@ from nearvote.rpc.feedback import FeedbackServicer
 from nearvote.rpc.info import InfoServicer
 from nearvote.rpc.interceptors import StatusInterceptor
 from nearvote.rpc.learning import LearningServicer
+from nearvote.rpc.status import cause_of
 from nearvote.rpc.tasks import TaskServicer
 from nearvote.settings import Settings
 from nearvote.v1 import (
@@ -289,7 +290,7 @@ async def _count_examples(parts: Parts) -> None:
                 {(tenant, task.name): await parts.tasks.class_sizes(tenant, task.name) for tenant, task in tasks}
             )
         except Exception as error:  # noqa: BLE001 - a metric that can't be read is no reason to stop
-            _log.warning("examples_not_counted", error=repr(error))
+            _log.warning("examples_not_counted", cause=cause_of(error))
         await asyncio.sleep(_EXAMPLE_COUNT_SECONDS)
 
 
@@ -303,7 +304,7 @@ async def _sweep(parts: Parts, seconds: float) -> None:
             await parts.audit.prune()
             await parts.classifier.prune()
         except Exception as error:  # noqa: BLE001 - the next sweep tries again
-            _log.warning("not_swept", error=repr(error))
+            _log.warning("not_swept", cause=cause_of(error))
         await asyncio.sleep(seconds)
 
 

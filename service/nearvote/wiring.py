@@ -18,6 +18,7 @@ from nearvote.audit.log import AuditLog
 from nearvote.backup import Contents, back_up, restore, verify, write_backup
 from nearvote.browse import Browser
 from nearvote.classify import Classifier, Classifies
+from nearvote.clock import system_us
 from nearvote.curate import Curator
 from nearvote.embedding.batcher import CUDA_BATCH_TOKENS, Batcher
 from nearvote.embedding.cache import ViewCache
@@ -31,7 +32,7 @@ from nearvote.errors import CannotBackUp
 from nearvote.examples.audit_store import open_audit_store
 from nearvote.examples.edge_engine import EdgeEngine
 from nearvote.examples.explanation_store import open_explanation_store
-from nearvote.examples.qdrant_store import QdrantStore, system_us
+from nearvote.examples.qdrant_store import QdrantStore
 from nearvote.examples.spaces import open_store, stored_examples
 from nearvote.examples.store import VectorSpace
 from nearvote.explain import Explainer

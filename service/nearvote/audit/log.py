@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import secrets
-import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -12,6 +11,7 @@ from typing import Protocol
 
 from nearvote.access.caller import Caller
 from nearvote.audit.event import Change, Event
+from nearvote.clock import system_us
 from nearvote.errors import StoreUnavailable
 
 # Who does what nobody called for: loading seeds, deleting what has ended. No key's name has brackets.
@@ -97,9 +97,7 @@ class AuditLog:
         now_us: The time, in microseconds since 1970-01-01 UTC.
     """
 
-    def __init__(
-        self, store: AuditStore, keep_days: int = 0, now_us: Callable[[], int] = lambda: time.time_ns() // 1000
-    ) -> None:
+    def __init__(self, store: AuditStore, keep_days: int = 0, now_us: Callable[[], int] = system_us) -> None:
         self._store = store
         self._keep_us = keep_days * _DAY_US
         self._now_us = now_us

@@ -130,11 +130,13 @@ def logged_endings() -> Iterator[None]:
     """As `endings`, and what the store's driver said goes to the log, where the message points to."""
     import structlog  # noqa: PLC0415
 
+    from nearvote.rpc.status import cause_of  # noqa: PLC0415
+
     with endings():
         try:
             yield
         except StoreUnavailable as error:
-            structlog.get_logger(__name__).error("store_unavailable", cause=repr(error.__cause__ or error))
+            structlog.get_logger(__name__).error("store_unavailable", cause=cause_of(error))
             raise
 
 

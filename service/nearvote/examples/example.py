@@ -4,7 +4,7 @@ import uuid
 from dataclasses import dataclass, replace
 
 from nearvote.audit.event import ExampleState
-from nearvote.errors import ExampleNotFound, InvalidExample, InvalidField, NearvoteError
+from nearvote.errors import ExampleNotFound, InvalidExample, InvalidField, InvalidPageToken, NearvoteError
 
 # Random, made once for this project: ids of other things never collide with those of examples.
 _NAMESPACE = uuid.UUID("6f0c8a52-3f3f-4f0b-9d8e-0d5a4b3f7c11")
@@ -178,3 +178,15 @@ def checked_id(id_: str) -> str:
         return str(uuid.UUID(id_))
     except ValueError:
         raise InvalidField("an example's id is a UUID", field="id") from None
+
+
+def checked_start(from_id: str | None) -> str | None:
+    """The id that a page begins with, as ids are written here; None for the first page.
+
+    Raises:
+        InvalidPageToken: It is no id.
+    """
+    try:
+        return None if from_id is None else str(uuid.UUID(from_id))
+    except ValueError:
+        raise InvalidPageToken("begin anew without a page token", field="page_token") from None

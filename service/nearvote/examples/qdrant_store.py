@@ -5,12 +5,12 @@ the example's own, so that an example is read by id; the others' are derived fro
 vectors, holds documents: tasks, versions, and which collection of examples is the active one.
 """
 
-import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from nearvote.clock import system_us
 from nearvote.examples.engine import Engine, Match, NotUpTo, Point, UpTo, Vector
 from nearvote.examples.example import Example, point_id
 from nearvote.examples.nearest import is_live, nearest_examples
@@ -30,11 +30,6 @@ _MAX_FACETS = 10_000
 _SCROLL_PAGE = 1_000
 _POINTS_A_WRITE = 64
 _VECTORS_PAGE = 256
-
-
-def system_us() -> int:
-    """The system's time, in microseconds since 1970-01-01 UTC."""
-    return time.time_ns() // 1000
 
 
 class QdrantStore:

@@ -7,11 +7,12 @@ to new ones, on either engine.
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from nearvote.clock import system_us
 from nearvote.errors import EncoderMismatch
 from nearvote.examples.engine import Engine, Found, Schema
 from nearvote.examples.example import Example
 from nearvote.examples.payload import example_of
-from nearvote.examples.qdrant_store import STATE_COLLECTION, QdrantStore, document_id, system_us
+from nearvote.examples.qdrant_store import STATE_COLLECTION, QdrantStore, document_id
 from nearvote.examples.readable import readable
 from nearvote.examples.store import VectorSpace
 from nearvote.voting.metric import Slot

@@ -1,7 +1,6 @@
 """The use of feedback: corrections come in, are looked at, and become examples or not."""
 
 import asyncio
-import time
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
@@ -9,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from nearvote.access.caller import Caller
 from nearvote.audit.log import SERVICE, Recorder, Unrecorded
+from nearvote.clock import system_us
 from nearvote.curate import Curator
 from nearvote.embedding.embedder import Embedder
 from nearvote.errors import (
@@ -18,11 +18,10 @@ from nearvote.errors import (
     FeedbackRateReached,
     InvalidExample,
     InvalidField,
-    InvalidPageToken,
     LimitReached,
     NearvoteError,
 )
-from nearvote.examples.example import checked_id, example_id, not_found
+from nearvote.examples.example import checked_id, checked_start, example_id, not_found
 from nearvote.examples.store import ExampleStore
 from nearvote.examples.store import Selection as ExampleSelection
 from nearvote.feedback.correction import (
@@ -90,7 +89,7 @@ class Inbox:
         forget: Callable[[Sequence[str], str], None] = lambda _texts, _tenant: None,
         promote_after: int = 0,
         count: Count = lambda _tenant, _task, _outcome, _count: None,
-        now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+        now_us: Callable[[], int] = system_us,
     ) -> None:
         self._store = store
         self._examples = examples
@@ -226,10 +225,7 @@ class Inbox:
         if task:
             await self._tasks.get(tenant, task)
         limit = check_page_size(page_size)
-        try:
-            from_id = None if from_id is None else str(uuid.UUID(from_id))
-        except ValueError:
-            raise InvalidPageToken("begin anew without a page token", field="page_token") from None
+        from_id = checked_start(from_id)
         return await self._store.list_page(tenant, task=task, state=state, source=source, limit=limit, from_id=from_id)
 
     async def preview(self, tenant: str, selection: Selection) -> PromotionPreview:

@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-import time
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
@@ -11,6 +10,7 @@ from enum import Enum
 import structlog
 
 from nearvote.access.flow import held_back
+from nearvote.clock import system_us
 from nearvote.deadline import no_deadline
 from nearvote.errors import FitRunning, JobNotFound, NearvoteError
 from nearvote.tasks.fit import Fit
@@ -85,7 +85,7 @@ class Jobs:
         now_us: The time, in microseconds since 1970-01-01 UTC.
     """
 
-    def __init__(self, now_us: Callable[[], int] = lambda: time.time_ns() // 1000) -> None:
+    def __init__(self, now_us: Callable[[], int] = system_us) -> None:
         self._jobs: dict[str, Job] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
         self._now_us = now_us

@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping
 import structlog
 from grpc_health.v1 import health, health_pb2
 
+from nearvote.rpc.status import cause_of
+
 _log = structlog.get_logger(__name__)
 
 Check = Callable[[], Awaitable[None]]
@@ -72,6 +74,6 @@ class HealthMonitor:
             async with asyncio.timeout(self._timeout_seconds):
                 await self._components[name]()
         except Exception as error:  # noqa: BLE001 - whatever it raises, it is not well
-            _log.debug("health_check_failed", component=name, error=repr(error))
+            _log.debug("health_check_failed", component=name, cause=cause_of(error))
             return False
         return True

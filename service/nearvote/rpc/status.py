@@ -89,8 +89,10 @@ def log_cause(error: errors.NearvoteError, method: str) -> None:
         )
 
 
-def cause_of(error: errors.NearvoteError) -> str:
+def cause_of(error: BaseException) -> str:
     """What a driver said, for the log alone. An error that is none of a driver's is named only: it may hold a text."""
+    if not isinstance(error, errors.NearvoteError):
+        return type(error).__name__
     cause = error.__cause__
     if cause is None:
         return error.message

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from nearvote.access.caller import Caller
 from nearvote.audit.event import Action, Change
 from nearvote.audit.log import SERVICE, Recorder, Unrecorded
+from nearvote.clock import system_us
 from nearvote.errors import (
     InvalidTask,
     LabelInUse,
@@ -85,7 +86,7 @@ class TaskRegistry:
         limits: Limits,
         *,
         audit: Recorder | None = None,
-        now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+        now_us: Callable[[], int] = system_us,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
