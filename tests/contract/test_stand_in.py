@@ -82,7 +82,7 @@ async def test_what_it_does_not_know_is_refused(own: StandIn) -> None:
         client.create_payload_index("c", "n", models.PayloadSchemaType.GEO),
         client.get_collection("c"),
         client.overwrite_payload("c", {}, points=[1]),
-        client.upsert("c", [], ordering=order),
+        client.delete("c", models.FilterSelector(filter=empty), ordering=order),
         client.count("c", models.Filter(must=[models.FieldCondition(key="n", match=models.MatchText(text="a"))])),
         client.query_points("c", query=[1.0, 0.0], using="meaning"),
         client.query_batch_points(

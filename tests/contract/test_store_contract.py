@@ -1,16 +1,18 @@
 """One suite for every store."""
 
+import asyncio
 import math
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from nearvote.examples.engine import Engine, NearestQuery, Point, Schema, Sparse
+from nearvote.examples.engine import Engine, Match, NearestQuery, Point, Schema, Sparse
 from nearvote.examples.example import Example, example_id, point_id
-from nearvote.examples.qdrant_store import QdrantStore
+from nearvote.examples.qdrant_store import QdrantStore, document_id
 from nearvote.examples.spaces import create_space
 from nearvote.examples.store import EmbeddedExample, SearchQuery, StoredWindow, Vectors
 from nearvote.text.surface import SparseVector, fingerprint, surface_vector
@@ -258,6 +260,64 @@ async def test_documents(store: QdrantStore) -> None:
     assert await store.documents("task", "acme") == {"b": {}}
     assert await store.documents("version", "acme") == {"a": {"version": 1}}
     assert await store.documents("task", "other") == {"a": {"other": True}}
+
+
+async def test_a_document_is_replaced_only_as_it_was_read(store: QdrantStore) -> None:
+    """A document is added once and replaced only while it is the one that was read; else it stays, and this is said."""
+    assert await store.put_document_if("task", "acme", "a", {"n": 1}, None)
+    assert not await store.put_document_if("task", "acme", "a", {"n": 2}, None), "there is one already"
+    body, first = await store.read_document("task", "acme", "a") or ({}, ())
+    assert body == {"n": 1}
+    assert await store.put_document_if("task", "acme", "a", {"n": 3}, first)
+    assert not await store.put_document_if("task", "acme", "a", {"n": 4}, first), "it is another one by now"
+    await store.put_document("task", "acme", "a", {"n": 3})
+    assert not await store.put_document_if("task", "acme", "a", {"n": 5}, first), "also one of the same body"
+    _, second = await store.read_document("task", "acme", "a") or ({}, ())
+    await store.delete_document("task", "acme", "a")
+    assert not await store.put_document_if("task", "acme", "a", {"n": 6}, second), "it does not come back"
+    assert await store.read_document("task", "acme", "a") is None
+
+
+async def test_of_many_that_replace_a_document_one_does(store: QdrantStore, engine: Engine) -> None:
+    """Of ten that add or replace a document at once one does, and each is told rightly whether it was itself."""
+    writers = [QdrantStore(engine, "", store.collections["state"]) for _ in range(10)]
+    revision: tuple[str, ...] | None = None
+    for _ in range(3):
+        wrote = await asyncio.gather(
+            *(one.put_document_if("task", "acme", "a", {"n": n}, revision) for n, one in enumerate(writers))
+        )
+        assert sum(wrote) == 1
+        body, revision = await store.read_document("task", "acme", "a") or ({}, ())
+        assert body == {"n": wrote.index(True)}
+
+
+async def test_a_write_that_was_followed_by_another_counts_as_made(store: QdrantStore, engine: Engine) -> None:
+    """Who writes a document and finds it replaced since by one who had read it, is told that it was written."""
+
+    class Overtaking:
+        """An engine on which another writer follows at once."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(engine, name)
+
+        async def put_if(self, collection: str, point: Point, match: Match | None) -> None:
+            await engine.put_if(collection, point, match)
+            read = await store.read_document("task", "acme", "a")
+            assert read is not None
+            assert await store.put_document_if("task", "acme", "a", {"n": 2}, read[1])
+
+    overtaken = QdrantStore(Overtaking(), "", store.collections["state"])
+    assert await overtaken.put_document_if("task", "acme", "a", {"n": 1}, None)
+    assert await store.document("task", "acme", "a") == {"n": 2}
+
+
+async def test_documents_of_an_earlier_version_have_no_revision(store: QdrantStore, engine: Engine) -> None:
+    """A document without a revision is replaced as long as it has none."""
+    payload = {"kind": "task", "tenant": "acme", "name": "a", "body": {"n": 1}}
+    await engine.upsert(store.collections["state"], [Point(document_id("task", "acme", "a"), payload)])
+    assert await store.read_document("task", "acme", "a") == ({"n": 1}, ())
+    assert await store.put_document_if("task", "acme", "a", {"n": 2}, ())
+    assert not await store.put_document_if("task", "acme", "a", {"n": 3}, ())
 
 
 async def test_odd_texts(store: QdrantStore, odd_texts: list[str]) -> None:

@@ -46,6 +46,11 @@ _REFUSALS = {
     "full": (grpc.StatusCode.RESOURCE_EXHAUSTED, "Too many requests"),
     "broken": (grpc.StatusCode.INTERNAL, _FULL),
 }
+_UPDATE_MODES = {
+    pb.UpdateMode.Upsert: edge.UpdateMode.Upsert,
+    pb.UpdateMode.InsertOnly: edge.UpdateMode.InsertOnly,
+    pb.UpdateMode.UpdateOnly: edge.UpdateMode.UpdateOnly,
+}
 _CODES: dict[type[Exception], grpc.StatusCode] = {
     NoCollection: grpc.StatusCode.NOT_FOUND,
     CollectionExists: grpc.StatusCode.ALREADY_EXISTS,
@@ -58,12 +63,15 @@ class _Points(points_service_pb2_grpc.PointsServicer):
         self._shards = shards
 
     async def Upsert(self, request: Any, context: Any) -> Any:
-        only(request, "collection_name", "wait", "points", "timeout")
+        # How copies on several nodes are kept in order means nothing to one shard.
+        only(request, "collection_name", "wait", "points", "timeout", "ordering", "update_filter", "update_mode")
         points = [
             edge.Point(id_from_wire(point.id), vectors_from_wire(point.vectors), payload_from_wire(point.payload))
             for point in request.points
         ]
-        return self._update(request, edge.UpdateOperation.upsert_points(points))
+        condition = filter_from_wire(request.update_filter) if request.HasField("update_filter") else None
+        mode = _UPDATE_MODES[request.update_mode]  # a field left out is the zero value, a plain upsert
+        return self._update(request, edge.UpdateOperation.upsert_points(points, condition=condition, update_mode=mode))
 
     async def UpdateVectors(self, request: Any, context: Any) -> Any:
         only(request, "collection_name", "wait", "points", "timeout")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from nearvote.errors import FitNotFound
+from nearvote.tasks.document import Revision
 from nearvote.tasks.fit import Fit, as_stored, fit_from_document, fit_to_document
 from nearvote.tasks.fits import Fits
 from nearvote.tasks.task import Label, Task
@@ -80,6 +81,19 @@ class FakeDocuments:
 
     async def put_document(self, kind: str, tenant: str, name: str, body: Mapping[str, Any]) -> None:
         self.kept[kind, tenant, name] = json.dumps(body)
+
+    async def read_document(self, kind: str, tenant: str, name: str) -> tuple[dict[str, Any], Revision] | None:
+        body = self.kept.get((kind, tenant, name))
+        return None if body is None else (json.loads(body), (body,))
+
+    async def put_document_if(
+        self, kind: str, tenant: str, name: str, body: Mapping[str, Any], revision: Revision | None
+    ) -> bool:
+        before = self.kept.get((kind, tenant, name))
+        if (None if before is None else (before,)) != revision:
+            return False
+        await self.put_document(kind, tenant, name, body)
+        return True
 
     async def delete_document(self, kind: str, tenant: str, name: str) -> None:
         self.kept.pop((kind, tenant, name), None)

@@ -31,6 +31,7 @@ from nearvote.learn.goal import Goal, GoalKind, ValidationMessage
 from nearvote.learn.jobs import Job, Jobs, JobState
 from nearvote.learn.learner import Learner
 from nearvote.limits import Limits
+from nearvote.tasks.document import Revision
 from nearvote.tasks.registry import TaskRegistry
 from nearvote.tasks.task import Label, Task
 from nearvote.voting.metric import Slot
@@ -122,6 +123,13 @@ class Failing:
     async def put_document(self, kind: str, tenant: str, name: str, body: Mapping[str, Any]) -> None:
         self._write(f"put {kind}")
         await self._inner.put_document(kind, tenant, name, body)
+
+    async def put_document_if(
+        self, kind: str, tenant: str, name: str, body: Mapping[str, Any], revision: Revision | None
+    ) -> bool:
+        self._write(f"put {kind}")
+        done: bool = await self._inner.put_document_if(kind, tenant, name, body, revision)
+        return done
 
 
 def _in_a_metric(*arguments: Any, max_k: int) -> Learned:

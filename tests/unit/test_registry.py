@@ -1,7 +1,7 @@
 """Tasks, kept where all replicas see them."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from nearvote.errors import (
     TaskNotFound,
 )
 from nearvote.limits import Limits
+from nearvote.tasks.document import Revision
 from nearvote.tasks.fit import Fit
 from nearvote.tasks.registry import REFRESH_SECONDS, TaskRegistry
 from nearvote.tasks.task import Label, Task
@@ -36,6 +37,8 @@ class FakeStore:
         self.sizes: dict[tuple[str, str], ClassSizes] = {}
         self.ends: dict[tuple[str, str], int] = {}
         self.documents_read = 0
+        self.written = 0
+        self.meanwhile: Callable[[], Awaitable[object]] | None = None  # before the next conditional write
         self.classes_counted = 0
         self.answered = asyncio.Event()
         self.gate = asyncio.Event()
@@ -51,7 +54,24 @@ class FakeStore:
         return self.kept.get((kind, tenant), {}).get(name)
 
     async def put_document(self, kind: str, tenant: str, name: str, body: Mapping[str, Any]) -> None:
+        self.written += 1
         self.kept.setdefault((kind, tenant), {})[name] = dict(body)
+
+    async def read_document(self, kind: str, tenant: str, name: str) -> tuple[dict[str, Any], Revision] | None:
+        body = self.kept.get((kind, tenant), {}).get(name)
+        return None if body is None else (body, (str(self.written),))
+
+    async def put_document_if(
+        self, kind: str, tenant: str, name: str, body: Mapping[str, Any], revision: Revision | None
+    ) -> bool:
+        if self.meanwhile is not None:
+            act, self.meanwhile = self.meanwhile, None
+            await act()
+        read = await self.read_document(kind, tenant, name)
+        if (read and read[1]) != revision:
+            return False
+        await self.put_document(kind, tenant, name, body)
+        return True
 
     async def delete_document(self, kind: str, tenant: str, name: str) -> None:
         self.kept.get((kind, tenant), {}).pop(name, None)
@@ -188,6 +208,64 @@ async def test_update_of_a_version(store: FakeStore, tasks: TaskRegistry, clock:
     assert caught.value.field == "policy_version"
     assert (await tasks.get("acme", "spam")).description == "theirs"
     assert (await tasks.update("acme", replace(created, description="ours"))).policy_version == 3
+
+
+async def test_a_change_that_is_overtaken_is_judged_again(
+    store: FakeStore, tasks: TaskRegistry, clock: FakeClock
+) -> None:
+    """A change that another replica overtakes as it is written: made anew on any version, refused on a stated one."""
+    created = await tasks.create("acme", SPAM)
+
+    async def other() -> None:
+        await replica(store, clock).update("acme", replace(created, description="theirs"))
+
+    store.meanwhile = other
+    changed = await tasks.update("acme", replace(created, description="ours"))
+    assert (changed.policy_version, changed.description) == (3, "ours"), "after theirs, which was version 2"
+    store.meanwhile = other
+    with pytest.raises(TaskChanged, match="at version 4, not 3"):
+        await tasks.update("acme", replace(created, description="ours"), expected_version=3)
+    assert (await tasks.get("acme", "spam")).description == "theirs"
+
+
+async def test_two_create_a_task(store: FakeStore, tasks: TaskRegistry, clock: FakeClock) -> None:
+    """Of two replicas that create a task at once one does, and the other is told that there is one."""
+
+    async def other() -> None:
+        await replica(store, clock).create("acme", replace(SPAM, description="theirs"))
+
+    store.meanwhile = other
+    with pytest.raises(TaskExists):
+        await tasks.create("acme", SPAM)
+    assert (await tasks.get("acme", "spam")).description == "theirs"
+
+
+async def test_a_task_deleted_as_it_is_changed_stays_deleted(
+    store: FakeStore, tasks: TaskRegistry, clock: FakeClock
+) -> None:
+    """A change of a task that another replica deletes meanwhile does not bring it back."""
+    created = await tasks.create("acme", SPAM)
+    store.meanwhile = lambda: replica(store, clock).delete("acme", "spam", force=True)
+    with pytest.raises(TaskNotFound):
+        await tasks.update("acme", replace(created, description="ours"))
+    assert await tasks.list_all("acme") == []
+
+
+async def test_each_change_of_examples_has_a_version_of_its_own(
+    store: FakeStore, tasks: TaskRegistry, clock: FakeClock
+) -> None:
+    """Two replicas that note changes at the same instant write two versions: nobody takes the second for the first."""
+    await tasks.create("acme", SPAM)
+    seen = []
+    other = replica(store, clock)
+
+    async def first() -> None:
+        await other.examples_changed("acme", "spam")
+        seen.append(await other.examples_version("acme", "spam"))
+
+    store.meanwhile = first
+    await tasks.examples_changed("acme", "spam")
+    assert await tasks.examples_version("acme", "spam") > seen[0]
 
 
 async def test_label_in_use(store: FakeStore, tasks: TaskRegistry) -> None:

@@ -19,18 +19,16 @@ import qdrant_edge as edge
 from nearvote.errors import InvalidSetting, NearvoteError, StoreLocked, StoreUnavailable
 from nearvote.examples.disk import Disk
 from nearvote.examples.edge_index import build_index, forget_index, is_collection, load_indexed
+from nearvote.examples.edge_types import filter_to_edge, query_to_edge, vectors_from_edge, vectors_to_edge
 from nearvote.examples.edge_vacuum import finish_vacuum, vacuum_collection
 from nearvote.examples.engine import (
     Found,
     Hit,
     Match,
     NearestQuery,
-    NotUpTo,
     Payload,
     Point,
     Schema,
-    Sparse,
-    UpTo,
     Vector,
 )
 
@@ -142,29 +140,40 @@ class EdgeEngine:
         """Adds points, replacing those of the same id."""
         if points:
             self._disk.check_writing()
-            batch = [edge.Point(point.id, _edge_vectors(point.vectors), point.payload) for point in points]
+            batch = [edge.Point(point.id, vectors_to_edge(point.vectors), point.payload) for point in points]
             _call(self._shards[collection].update, edge.UpdateOperation.upsert_points(batch))
             await asyncio.sleep(0)
+
+    async def put_if(self, collection: str, point: Point, match: Match | None) -> None:
+        """Replaces the point of this id if it matches, or adds it if there is none and `match` is None."""
+        self._disk.check_writing()
+        operation = edge.UpdateOperation.upsert_points(
+            [edge.Point(point.id, vectors_to_edge(point.vectors), point.payload)],
+            condition=None if match is None else filter_to_edge(match),
+            update_mode=edge.UpdateMode.InsertOnly if match is None else edge.UpdateMode.UpdateOnly,
+        )
+        _call(self._shards[collection].update, operation)
+        await asyncio.sleep(0)
 
     async def set_vectors(self, collection: str, vectors: Mapping[str, Mapping[str, Vector]]) -> None:
         """Sets named vectors of points that are there."""
         if vectors:
             self._disk.check_writing()
-            batch = [edge.PointVectors(id_, _edge_vectors(named)) for id_, named in vectors.items()]
+            batch = [edge.PointVectors(id_, vectors_to_edge(named)) for id_, named in vectors.items()]
             _call(self._shards[collection].update, edge.UpdateOperation.update_vectors(batch))
             await asyncio.sleep(0)
 
     async def set_payload(self, collection: str, match: Match, payload: Payload) -> None:
         """Sets payload fields of all points that match."""
         self._disk.check_writing()
-        operation = edge.UpdateOperation.set_payload_by_filter(_filter(match), payload)
+        operation = edge.UpdateOperation.set_payload_by_filter(filter_to_edge(match), payload)
         _call(self._shards[collection].update, operation)
         await asyncio.sleep(0)
 
     async def delete(self, collection: str, match: Match) -> None:
         """Deletes all points that match."""
         self._disk.check_writing()  # what is deleted is written down, too
-        _call(self._shards[collection].update, edge.UpdateOperation.delete_points_by_filter(_filter(match)))
+        _call(self._shards[collection].update, edge.UpdateOperation.delete_points_by_filter(filter_to_edge(match)))
 
     async def nearest(self, collection: str, queries: Sequence[NearestQuery]) -> list[list[Hit]]:
         """The points nearest to each query. What is asked in the same turn of the loop goes together."""
@@ -207,7 +216,7 @@ class EdgeEngine:
         queries = [query for _, own in part for query in own]
         try:
             shard = self._shards[part[0][0].collection]
-            found = iter(_call(shard.query_batch, edge.QueryBatchRequest(list(map(_query_request, queries)))))
+            found = iter(_call(shard.query_batch, edge.QueryBatchRequest(list(map(query_to_edge, queries)))))
             hits = [[[Hit(point.payload or {}, point.score) for point in next(found)] for _ in own] for _, own in part]
         except Exception as error:  # noqa: BLE001 - it belongs to those who asked
             for one, _ in part:
@@ -232,30 +241,32 @@ class EdgeEngine:
         request = edge.ScrollRequest(
             offset=from_id,
             limit=limit,
-            filter=_filter(match),
+            filter=filter_to_edge(match),
             with_payload=True,
             with_vector=list(vectors) if vectors else False,
         )
         records, following = _call(self._shards[collection].scroll, request)
         await asyncio.sleep(0)
-        found = [Found(str(record.id), record.payload or {}, vectors=_named(record.vector)) for record in records]
+        found = [
+            Found(str(record.id), record.payload or {}, vectors=vectors_from_edge(record.vector)) for record in records
+        ]
         return found, None if following is None else str(following)
 
     async def count(self, collection: str, match: Match) -> int:
         """How many points match."""
-        return _call(self._shards[collection].count, edge.CountRequest(exact=True, filter=_filter(match)))
+        return _call(self._shards[collection].count, edge.CountRequest(exact=True, filter=filter_to_edge(match)))
 
     async def least(self, collection: str, key: str, match: Match) -> int | None:
         """The smallest value that an integer field has among the points that match."""
         request = edge.ScrollRequest(
-            limit=1, filter=_filter(match), with_payload=[key], with_vector=False, order_by=edge.OrderBy(key)
+            limit=1, filter=filter_to_edge(match), with_payload=[key], with_vector=False, order_by=edge.OrderBy(key)
         )
         records, _ = _call(self._shards[collection].scroll, request)
         return (records[0].payload or {})[key] if records else None
 
     async def facet(self, collection: str, key: str, match: Match, limit: int) -> dict[str, int]:
         """How many of the points that match have each value of a field."""
-        request = edge.FacetRequest(key, limit=limit, exact=True, filter=_filter(match))
+        request = edge.FacetRequest(key, limit=limit, exact=True, filter=filter_to_edge(match))
         return {str(hit.value): hit.count for hit in _call(self._shards[collection].facet, request)}
 
     async def flush(self, collection: str) -> None:
@@ -358,47 +369,3 @@ def _call(operation: Callable[..., _T], *arguments: object) -> _T:
 def _is_failure(error: BaseException) -> bool:
     # Edge raises plain Exception, and where Rust panics an exception that is not even one.
     return isinstance(error, Exception) or type(error).__name__ == "PanicException"
-
-
-def _edge_vector(vector: Vector) -> Any:
-    return edge.SparseVector(vector.indices, vector.values) if isinstance(vector, Sparse) else vector
-
-
-def _edge_vectors(vectors: Mapping[str, Vector]) -> dict[str, Any]:
-    return {name: _edge_vector(vector) for name, vector in vectors.items()}
-
-
-def _named(vectors: Any) -> dict[str, Vector]:
-    if not isinstance(vectors, dict):  # none were asked for, or the point has none
-        return {}
-    return {
-        name: Sparse(list(vector.indices), list(vector.values)) if isinstance(vector, edge.SparseVector) else vector
-        for name, vector in vectors.items()
-    }
-
-
-def _search_params(query: NearestQuery) -> edge.SearchParams | None:
-    return edge.SearchParams(idf=edge.IdfParams(corpus=_filter(query.corpus))) if query.corpus else None
-
-
-def _query_request(query: NearestQuery) -> edge.QueryRequest:
-    return edge.QueryRequest(
-        query=edge.Query.Nearest(_edge_vector(query.vector), using=query.using),
-        filter=_filter(query.match),
-        limit=query.limit,
-        with_payload=list(query.fields),
-        params=_search_params(query),
-    )
-
-
-def _filter(match: Match) -> edge.Filter:
-    return edge.Filter(
-        must=[_condition(key, value) for key, value in match.items() if not isinstance(value, NotUpTo)],
-        must_not=[_condition(key, UpTo(value.most)) for key, value in match.items() if isinstance(value, NotUpTo)],
-    )
-
-
-def _condition(key: str, value: "str | int | UpTo") -> edge.FieldCondition:
-    if isinstance(value, UpTo):
-        return edge.FieldCondition(key, range=edge.RangeFloat(lte=value.most))
-    return edge.FieldCondition(key, match=edge.MatchValue(value))

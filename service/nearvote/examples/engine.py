@@ -21,8 +21,8 @@ class NotUpTo:
     most: int
 
 
-# Payload fields and what they must be; a list matches when it has the value.
-Match = Mapping[str, str | int | UpTo | NotUpTo]
+# Payload fields and what they must be, None for those that are not there; a list matches when it has the value.
+Match = Mapping[str, str | int | UpTo | NotUpTo | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +117,14 @@ class Engine(Protocol):
 
     async def upsert(self, collection: str, points: Sequence[Point]) -> None:
         """Adds points, replacing those of the same id: all of them or none."""
+        ...
+
+    async def put_if(self, collection: str, point: Point, match: Match | None) -> None:
+        """Replaces the point of this id if it matches, or adds it if there is none and `match` is None; else nothing.
+
+        Looked at and written in one step, whoever else writes. Whether it was written is to be read: of two tries that
+        a broken connection makes of one, the second finds what the first has written.
+        """
         ...
 
     async def set_vectors(self, collection: str, vectors: Mapping[str, Mapping[str, Vector]]) -> None:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from nearvote.clock import system_us
-from nearvote.examples.engine import Engine, Match, NotUpTo, Point, UpTo, Vector
+from nearvote.examples.engine import Engine, Match, NotUpTo, Payload, Point, UpTo, Vector
 from nearvote.examples.example import Example, point_id
 from nearvote.examples.nearest import is_live, nearest_examples
 from nearvote.examples.payload import annotations_of, example_of, match_of, sparse_of, window_of
@@ -30,6 +30,11 @@ _MAX_FACETS = 10_000
 _SCROLL_PAGE = 1_000
 _POINTS_A_WRITE = 64
 _VECTORS_PAGE = 256
+# By them a writer knows its writing again after others have followed. So many would have to between its write and its
+# look at it for one that was made to be taken for one that was not.
+_FORMER_REVISIONS = 16
+
+Revision = tuple[str, ...]
 
 
 class QdrantStore:
@@ -259,8 +264,28 @@ class QdrantStore:
 
     async def put_document(self, kind: str, tenant: str, name: str, body: Mapping[str, Any]) -> None:
         """Adds or replaces a document."""
-        payload = {"kind": kind, "tenant": tenant, "name": name, "body": dict(body)}
-        await self._engine.upsert(self._state, [Point(document_id(kind, tenant, name), payload)])
+        await self._engine.upsert(self._state, [_document(kind, tenant, name, body, ())])
+
+    async def read_document(self, kind: str, tenant: str, name: str) -> tuple[dict[str, Any], Revision] | None:
+        """One document and its revision; None when there is none."""
+        found = await self._engine.retrieve(self._state, [document_id(kind, tenant, name)], None)
+        with readable():
+            return (found[0].payload["body"], _revision(found[0].payload)) if found else None
+
+    async def put_document_if(
+        self, kind: str, tenant: str, name: str, body: Mapping[str, Any], revision: Revision | None
+    ) -> bool:
+        """Replaces a document of this revision, or adds one where there is none and `revision` is None.
+
+        Returns:
+            Whether it did; else the document is another one, or has gone.
+        """
+        point = _document(kind, tenant, name, body, revision or ())
+        match: Match | None = None if revision is None else {"revision": revision[0] if revision else None}
+        await self._engine.put_if(self._state, point, match)
+        read = await self.read_document(kind, tenant, name)
+        # Who has replaced it in the meantime names it among those before.
+        return read is not None and point.payload["revision"] in read[1]
 
     async def delete_document(self, kind: str, tenant: str, name: str) -> None:
         """Deletes a document, if there is one."""
@@ -295,6 +320,18 @@ class QdrantStore:
             [replace(neighbor, text=texts.get(neighbor.example_id, "")) for neighbor in neighbors]
             for neighbors in results
         ]
+
+
+def _document(kind: str, tenant: str, name: str, body: Mapping[str, Any], before: Revision) -> Point:
+    payload: Payload = {"kind": kind, "tenant": tenant, "name": name, "body": dict(body), "revision": uuid.uuid4().hex}
+    if before:
+        payload["former_revisions"] = list(before[:_FORMER_REVISIONS])
+    return Point(document_id(kind, tenant, name), payload)
+
+
+def _revision(payload: Payload) -> Revision:
+    # A document that an earlier version has written has none.
+    return (payload["revision"], *payload.get("former_revisions", ())) if "revision" in payload else ()
 
 
 def document_id(kind: str, tenant: str, name: str) -> str:

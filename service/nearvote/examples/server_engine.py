@@ -108,6 +108,19 @@ class ServerEngine:
             ]
             await self._answer(self._client.upsert(collection, structs, wait=True))
 
+    async def put_if(self, collection: str, point: Point, match: Match | None) -> None:
+        """Replaces the point of this id if it matches, or adds it if there is none and `match` is None."""
+        struct = models.PointStruct(id=point.id, vector=_vectors(point.vectors), payload=point.payload)
+        call = self._client.upsert(
+            collection,
+            [struct],
+            wait=True,
+            ordering=models.WriteOrdering.STRONG,  # one node of a cluster decides, which copies follow
+            update_filter=None if match is None else _filter(match),
+            update_mode=models.UpdateMode.INSERT_ONLY if match is None else models.UpdateMode.UPDATE_ONLY,
+        )
+        await self._answer(call)
+
     async def set_vectors(self, collection: str, vectors: Mapping[str, Mapping[str, Vector]]) -> None:
         """Sets named vectors of points that are there."""
         if vectors:
@@ -271,7 +284,9 @@ def _filter(match: Match) -> models.Filter:
     )
 
 
-def _condition(key: str, value: "str | int | UpTo") -> models.FieldCondition:
+def _condition(key: str, value: "str | int | UpTo | None") -> models.FieldCondition | models.IsEmptyCondition:
+    if value is None:
+        return models.IsEmptyCondition(is_empty=models.PayloadField(key=key))
     if isinstance(value, UpTo):
         return models.FieldCondition(key=key, range=models.Range(lte=value.most))
     return models.FieldCondition(key=key, match=models.MatchValue(value=value))

@@ -7,7 +7,7 @@ from nearvote.errors import StoreUnavailable
 from nearvote.examples.engine import Engine, Found, Hit, Match, NearestQuery, Payload, Point, Schema, Vector
 
 READS = ("collections", "nearest", "retrieve", "scroll", "count", "least", "facet", "ping")
-WRITES = ("create_collection", "drop_collection", "upsert", "set_vectors", "set_payload", "delete", "flush")
+WRITES = ("create_collection", "drop_collection", "upsert", "put_if", "set_vectors", "set_payload", "delete", "flush")
 
 _T = TypeVar("_T")
 
@@ -45,6 +45,10 @@ class ObservedEngine:
     async def upsert(self, collection: str, points: Sequence[Point]) -> None:
         """As the engine does."""
         await self._write("upsert", self._engine.upsert(collection, points))
+
+    async def put_if(self, collection: str, point: Point, match: Match | None) -> None:
+        """As the engine does."""
+        await self._write("put_if", self._engine.put_if(collection, point, match))
 
     async def set_vectors(self, collection: str, vectors: Mapping[str, Mapping[str, Vector]]) -> None:
         """As the engine does."""

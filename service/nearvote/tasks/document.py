@@ -9,6 +9,9 @@ from nearvote.tasks.task import Task
 
 _ADAPTER = TypeAdapter(Task)
 
+# Which writing of a document one is, newest first with some of those before it. It is handed back as it was got.
+Revision = tuple[str, ...]
+
 TASKS_KIND = "task"  # of the documents that tasks are
 
 
@@ -40,6 +43,22 @@ class DocumentStore(Protocol):
 
     async def put_document(self, kind: str, tenant: str, name: str, body: Mapping[str, Any]) -> None:
         """Adds or replaces a document."""
+        ...
+
+    async def read_document(self, kind: str, tenant: str, name: str) -> tuple[dict[str, Any], Revision] | None:
+        """One document and its revision; None when there is none."""
+        ...
+
+    async def put_document_if(
+        self, kind: str, tenant: str, name: str, body: Mapping[str, Any], revision: Revision | None
+    ) -> bool:
+        """Replaces a document of this revision, or adds one where there is none and `revision` is None.
+
+        In one step, whoever else writes.
+
+        Returns:
+            Whether it did; else the document is another one, or has gone.
+        """
         ...
 
     async def delete_document(self, kind: str, tenant: str, name: str) -> None:

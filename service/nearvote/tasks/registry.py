@@ -5,7 +5,7 @@ import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 from nearvote.access.caller import Caller
 from nearvote.audit.event import Action, Change
@@ -15,15 +15,15 @@ from nearvote.errors import (
     InvalidTask,
     LabelInUse,
     LimitReached,
-    StoreUnavailable,
     TaskChanged,
     TaskExists,
     TaskNotEmpty,
     TaskNotFound,
 )
 from nearvote.limits import Limits
-from nearvote.tasks.document import TASKS_KIND, DocumentStore, task_from_document, task_to_document
+from nearvote.tasks.document import DocumentStore, Revision
 from nearvote.tasks.fits import Fits
+from nearvote.tasks.stored import Overtaken, StoredTasks
 from nearvote.tasks.task import Task, some_of
 from nearvote.tasks.writes import Writes
 from nearvote.voting.ballot import ClassSizes
@@ -33,7 +33,6 @@ from nearvote.voting.policy import Policy
 # How old a replica's view of the tasks may be. Its own changes it sees at once.
 REFRESH_SECONDS = 2.0
 
-_VERSIONS = "examples_version"
 _RECORDED = ("description", "labels", "benign_label", "out_of_scope_label")
 
 
@@ -90,6 +89,7 @@ class TaskRegistry:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
+        self._stored = StoredTasks(store, now_us)
         self.fits = Fits(store)
         self._limits = limits
         self._audit = audit or Unrecorded()
@@ -105,7 +105,7 @@ class TaskRegistry:
     def changing(self, tenant: str) -> asyncio.Lock:
         """Held while tasks or examples of a tenant are changed: what was checked still holds when it is written.
 
-        It binds this process; replicas on one server are told apart by versions alone (DECISIONS 16).
+        It binds this process; what other replicas write is told apart by revisions (DECISIONS 70).
         """
         return self._locks[tenant]
 
@@ -122,10 +122,7 @@ class TaskRegistry:
         tasks = (await self._snapshot(tenant)).tasks
         task = tasks.get(name)
         if task is None:
-            known = some_of(sorted(tasks)) or "none yet"
-            raise TaskNotFound(
-                f"there is no such task; create it with `nearvote tasks create`, or use one of: {known}", field="task"
-            )
+            raise _not_found(tasks)
         return task
 
     def last_read(self, tenant: str) -> Mapping[str, Task]:
@@ -144,15 +141,16 @@ class TaskRegistry:
         async with self.changing(tenant):
             tasks = (await self._fresh(tenant)).tasks
             if task.name in tasks:
-                raise TaskExists(
-                    f"there is a task '{task.name}' already; change it with `nearvote tasks update`", field="name"
-                )
+                raise _exists(task.name)
             if len(tasks) >= self._limits.max_tasks:
                 raise LimitReached(f"there are {len(tasks)} tasks already, as many as the service takes; delete one")
             now = self._now_us()
             new = replace(task, policy_version=1, fit_version=0, slot=None, created_us=now, updated_us=now)
             async with self._audit.recording(tenant, by, [change_of_task(Action.TASK_CREATED, None, new)]):
-                return await self._save(tenant, new)
+                try:
+                    return await self._save(tenant, new, None)
+                except Overtaken:  # another replica has just created it
+                    raise _exists(task.name) from None
 
     async def update(self, tenant: str, changed: Task, *, expected_version: int = 0, by: Caller = SERVICE) -> Task:
         """Stores a changed task.
@@ -170,37 +168,42 @@ class TaskRegistry:
             LabelInUse: A label that has examples would go.
         """
         async with self.changing(tenant):
-            stored = (await self._fresh(tenant)).tasks.get(changed.name)
-            if stored is None:
-                return await self.get(tenant, changed.name)  # raises
-            if expected_version not in (0, stored.policy_version):
-                raise TaskChanged(
-                    f"the task is at version {stored.policy_version}, not {expected_version}: read it again",
-                    field="policy_version",
-                )
-            gone = set(stored.label_names) - set(changed.label_names)
-            labels = {label: own for label, own in changed.policy.labels.items() if label not in gone}
-            changed = replace(changed, policy=replace(changed.policy, labels=labels))
-            changed.check(max_labels=self._limits.max_labels, max_k=self._limits.max_k)
-            if changed.multi_label != stored.multi_label:
-                raise InvalidTask("a task stays single-label or multi-label: create another", field="multi_label")
-            sizes = await self._store.class_sizes(tenant, changed.name)
-            for label in gone:
-                if sizes.by_label.get(label):
-                    raise LabelInUse(
-                        f"label '{label}' has {sizes.by_label[label]} examples: delete or relabel them first",
-                        field="labels",
-                    )
-            new = replace(
-                changed,
-                policy_version=stored.policy_version + 1,
-                fit_version=stored.fit_version,
-                slot=stored.slot,
-                created_us=stored.created_us,
-                updated_us=self._now_us(),
+            while True:
+                try:
+                    return await self._update(tenant, changed, expected_version, by)
+                except Overtaken:  # by another replica: judged again, by what is stored now
+                    continue
+
+    async def _update(self, tenant: str, changed: Task, expected_version: int, by: Caller) -> Task:
+        stored, revision = await self._to_change(tenant, changed.name)
+        if expected_version not in (0, stored.policy_version):
+            raise TaskChanged(
+                f"the task is at version {stored.policy_version}, not {expected_version}: read it again",
+                field="policy_version",
             )
-            async with self._audit.recording(tenant, by, [change_of_task(Action.TASK_UPDATED, stored, new)]):
-                return await self._save(tenant, new)
+        gone = set(stored.label_names) - set(changed.label_names)
+        labels = {label: own for label, own in changed.policy.labels.items() if label not in gone}
+        changed = replace(changed, policy=replace(changed.policy, labels=labels))
+        changed.check(max_labels=self._limits.max_labels, max_k=self._limits.max_k)
+        if changed.multi_label != stored.multi_label:
+            raise InvalidTask("a task stays single-label or multi-label: create another", field="multi_label")
+        sizes = await self._store.class_sizes(tenant, changed.name)
+        for label in gone:
+            if sizes.by_label.get(label):
+                raise LabelInUse(
+                    f"label '{label}' has {sizes.by_label[label]} examples: delete or relabel them first",
+                    field="labels",
+                )
+        new = replace(
+            changed,
+            policy_version=stored.policy_version + 1,
+            fit_version=stored.fit_version,
+            slot=stored.slot,
+            created_us=stored.created_us,
+            updated_us=self._now_us(),
+        )
+        async with self._audit.recording(tenant, by, [change_of_task(Action.TASK_UPDATED, stored, new)]):
+            return await self._save(tenant, new, revision)
 
     async def switch(
         self,
@@ -228,9 +231,7 @@ class TaskRegistry:
             TaskNotFound: The task is gone.
             TaskChanged: It was changed meanwhile.
         """
-        stored = (await self._fresh(tenant)).tasks.get(task.name)
-        if stored is None:
-            return await self.get(tenant, task.name)  # raises
+        stored, revision = await self._to_change(tenant, task.name)
         # A change of the policy, of what is stopped, say, must not be lost in the fit's.
         if (stored.created_us, stored.policy_version) != (task.created_us, task.policy_version):
             raise TaskChanged("the task was changed meanwhile: fit it again", field="task")
@@ -243,7 +244,7 @@ class TaskRegistry:
             updated_us=self._now_us(),
         )
         async with self._audit.recording(tenant, by, [change_of_task(action, stored, new)]):
-            return await self._save(tenant, new)
+            return await self._save(tenant, new, revision)
 
     async def delete(self, tenant: str, name: str, *, force: bool, by: Caller = SERVICE) -> int:
         """Deletes a task.
@@ -275,8 +276,7 @@ class TaskRegistry:
                 raise TaskNotEmpty(f"task '{name}' has {count} examples; delete them with it by force", field="force")
             async with self._audit.recording(tenant, by, [change_of_task(Action.TASK_DELETED, task, None, count)]):
                 # The task first: cut short in between, its examples are out of sight, and go when it is deleted again.
-                await self._store.delete_document(TASKS_KIND, tenant, name)
-                await self._store.delete_document(_VERSIONS, tenant, name)
+                await self._stored.delete(tenant, name)
                 await self.fits.delete_all(tenant, task)
                 self._forget(tenant)
                 for delete in self._also_deletes:
@@ -312,14 +312,26 @@ class TaskRegistry:
         """Takes note that a task's examples were changed, after they were."""
         # Forgotten first: also when the version can't be written, nobody goes by what was.
         self._forget(tenant)
-        versions = await self._store.documents(_VERSIONS, tenant)
-        version = max(self._now_us(), int(versions.get(name, {}).get("version", 0)) + 1)
-        await self._store.put_document(_VERSIONS, tenant, name, {"version": version})
+        await self._stored.examples_changed(tenant, name)
         self._forget(tenant)
 
-    async def _save(self, tenant: str, task: Task) -> Task:
-        await self._store.put_document(TASKS_KIND, tenant, task.name, task_to_document(task))
-        self._forget(tenant)
+    async def _to_change(self, tenant: str, name: str) -> tuple[Task, Revision]:
+        """A task as it is stored at this moment.
+
+        Raises:
+            TaskNotFound: There is none of this name.
+        """
+        read = await self._stored.read(tenant, name)
+        if read is None:
+            self._forget(tenant)
+            raise _not_found((await self._snapshot(tenant)).tasks)
+        return read
+
+    async def _save(self, tenant: str, task: Task, revision: Revision | None) -> Task:
+        try:
+            await self._stored.put(tenant, task, revision)
+        finally:
+            self._forget(tenant)  # also when it failed: what was read is not so any more
         return task
 
     def _forget(self, tenant: str) -> None:
@@ -338,8 +350,7 @@ class TaskRegistry:
             changes = self._changes.get(tenant, 0)
             read_at = self._monotonic()
             before = self._snapshots.get(tenant)
-            documents = await self._store.documents(TASKS_KIND, tenant)
-            tasks, versions = _read(documents, await self._store.documents(_VERSIONS, tenant))
+            tasks, versions = await self._stored.all(tenant)
             if self._changes.get(tenant, 0) == changes:
                 break  # else a change of our own overtook what was read
         # Counting takes longer than reading versions, so what has not changed is not counted again.
@@ -354,18 +365,15 @@ class TaskRegistry:
         return snapshot
 
 
-def _read(
-    tasks: Mapping[str, dict[str, Any]], versions: Mapping[str, dict[str, Any]]
-) -> tuple[dict[str, Task], dict[str, int]]:
-    try:
-        return (
-            {name: task_from_document(body) for name, body in tasks.items()},
-            {name: int(body["version"]) for name, body in versions.items()},
-        )
-    except (LookupError, TypeError, ValueError) as error:
-        raise StoreUnavailable(
-            "the tasks that the store has can't be read: try again, and where it stays so, check the store's data"
-        ) from error
+def _not_found(tasks: Mapping[str, Task]) -> TaskNotFound:
+    known = some_of(sorted(tasks)) or "none yet"
+    return TaskNotFound(
+        f"there is no such task; create it with `nearvote tasks create`, or use one of: {known}", field="task"
+    )
+
+
+def _exists(name: str) -> TaskExists:
+    return TaskExists(f"there is a task '{name}' already; change it with `nearvote tasks update`", field="name")
 
 
 def change_of_task(action: Action, before: Task | None, after: Task | None, example_count: int = 0) -> Change:

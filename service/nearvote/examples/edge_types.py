@@ -1,0 +1,61 @@
+"""Between the engine's types and Edge's."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import qdrant_edge as edge
+
+from nearvote.examples.engine import Match, NearestQuery, NotUpTo, Sparse, UpTo, Vector
+
+
+def vector_to_edge(vector: Vector) -> Any:
+    """A vector of a point or of a query."""
+    return edge.SparseVector(vector.indices, vector.values) if isinstance(vector, Sparse) else vector
+
+
+def vectors_to_edge(vectors: Mapping[str, Vector]) -> dict[str, Any]:
+    """A point's named vectors."""
+    return {name: vector_to_edge(vector) for name, vector in vectors.items()}
+
+
+def vectors_from_edge(vectors: Any) -> dict[str, Vector]:
+    """A point's named vectors, those that were asked for."""
+    if not isinstance(vectors, dict):  # none were asked for, or the point has none
+        return {}
+    return {
+        name: Sparse(list(vector.indices), list(vector.values)) if isinstance(vector, edge.SparseVector) else vector
+        for name, vector in vectors.items()
+    }
+
+
+def _search_params(query: NearestQuery) -> edge.SearchParams | None:
+    return edge.SearchParams(idf=edge.IdfParams(corpus=filter_to_edge(query.corpus))) if query.corpus else None
+
+
+def query_to_edge(query: NearestQuery) -> edge.QueryRequest:
+    """A search for the nearest."""
+    return edge.QueryRequest(
+        query=edge.Query.Nearest(vector_to_edge(query.vector), using=query.using),
+        filter=filter_to_edge(query.match),
+        limit=query.limit,
+        with_payload=list(query.fields),
+        params=_search_params(query),
+    )
+
+
+def filter_to_edge(match: Match) -> edge.Filter:
+    """What points must be."""
+    return edge.Filter(
+        must=[_condition_to_edge(key, value) for key, value in match.items() if not isinstance(value, NotUpTo)],
+        must_not=[
+            _condition_to_edge(key, UpTo(value.most)) for key, value in match.items() if isinstance(value, NotUpTo)
+        ],
+    )
+
+
+def _condition_to_edge(key: str, value: "str | int | UpTo | None") -> edge.FieldCondition | edge.IsEmptyCondition:
+    if value is None:
+        return edge.IsEmptyCondition(key)
+    if isinstance(value, UpTo):
+        return edge.FieldCondition(key, range=edge.RangeFloat(lte=value.most))
+    return edge.FieldCondition(key, match=edge.MatchValue(value))
