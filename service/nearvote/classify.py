@@ -155,6 +155,8 @@ class Classifier:
         self._check(texts, tasks, options)
         asked = await self._asked(tenant, tasks)
         embedded = await self._embedder.embed(texts, tenant)
+        # Again, after what may have been a long wait: another fit's vectors come to a slot that has ceased to serve.
+        asked = await self._asked(tenant, tasks)
 
         began = time.perf_counter()
         # Read first: a prediction may have seen more than its version says, never less.

@@ -12,12 +12,15 @@ from nearvote.embedding.cache import Views
 from nearvote.embedding.embedder import Embedder
 from nearvote.errors import (
     InvalidExample,
+    InvalidInput,
     LimitReached,
     NearvoteError,
+    TaskNotFound,
 )
 from nearvote.examples.audited import deleted, written
 from nearvote.examples.example import Draft, Example, ImportedChunk, Saved, checked_id, not_found
 from nearvote.examples.store import EmbeddedExample, ExampleStore
+from nearvote.keep_up import keep_up, projected
 from nearvote.limits import Limits, check_batch, check_text
 from nearvote.tasks.registry import TaskRegistry
 from nearvote.tasks.writes import Writes
@@ -280,8 +283,7 @@ class Curator:
             changes = written(known, (one.example for one in fresh), relabelled, action)
             async with self._audit.recording(tenant, by, changes):
                 try:
-                    await self._store.put([await self._projected(tenant, embedded) for embedded in fresh])
-                    await self._store.annotate(relabelled)
+                    await self._put(tenant, drafts, known, fresh, relabelled)
                 finally:
                     for task in changed:
                         await self._tasks.examples_changed(tenant, task)
@@ -301,13 +303,30 @@ class Curator:
                 )
             self._at_most[tenant, task] = known + new
 
-    async def _projected(self, tenant: str, embedded: EmbeddedExample) -> EmbeddedExample:
-        """With its vectors in the metric that serves its task now, so that it votes at once."""
-        task = await self._tasks.get(tenant, embedded.example.task)
-        fit = await self._tasks.fits.serving(tenant, task)
-        if task.slot is None or fit is None or fit.metric is None:
-            return embedded
-        return replace(embedded, projected={task.slot: fit.metric.project(embedded.vectors)})
+    async def _put(
+        self,
+        tenant: str,
+        drafts: Sequence[Draft],
+        known: Mapping[str, Example],
+        fresh: Sequence[EmbeddedExample],
+        relabelled: Sequence[Example],
+    ) -> None:
+        """Writes examples for their tasks as these are by the end of it; none where one is gone, or lacks a label."""
+        tasks = {draft.task: await self._tasks.get(tenant, draft.task) for draft in drafts}
+        own = {name: [one for one in fresh if one.example.task == name] for name in tasks}
+        for name, examples in own.items():
+            await self._store.put(await projected(self._tasks, tenant, tasks[name], examples))
+        await self._store.annotate(relabelled)
+        try:
+            for name, examples in own.items():
+                tasks[name] = await keep_up(self._store, self._tasks, tenant, tasks[name], examples)
+            for draft in drafts:
+                tasks[draft.task].check_labels(draft.labels)
+        except (TaskNotFound, InvalidInput):  # another replica was faster by a moment
+            for one in fresh:
+                await self._store.delete(tenant, one.example.task, one.example.id)
+            await self._store.annotate([known[example.id] for example in relabelled])
+            raise
 
     async def settle(self) -> None:
         """Returns when every write under way has ended."""

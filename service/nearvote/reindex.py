@@ -12,9 +12,9 @@ from nearvote.examples.engine import Engine
 from nearvote.examples.qdrant_store import QdrantStore
 from nearvote.examples.spaces import activate_space, create_space, drop_inactive, open_store, stored_places
 from nearvote.examples.store import EmbeddedExample, VectorSpace
+from nearvote.tasks.changes import change_of_task
 from nearvote.tasks.document import TASKS_KIND, task_from_document, task_to_document
 from nearvote.tasks.fits import Fits
-from nearvote.tasks.registry import change_of_task
 
 # Examples embedded and written at a time.
 _CHUNK = 256

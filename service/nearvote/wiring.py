@@ -48,7 +48,9 @@ from nearvote.rpc.certificates import CertificateFiles, ServedCertificate
 from nearvote.rpc.status import log_cause
 from nearvote.seeding import load_seeds, seed_examples, shipped_seeds
 from nearvote.settings import Settings
+from nearvote.tasks.leases import Leases
 from nearvote.tasks.registry import TaskRegistry
+from nearvote.tasks.snapshots import REFRESH_SECONDS
 from nearvote.text.surface import SURFACE_VERSION
 
 if TYPE_CHECKING:
@@ -160,6 +162,7 @@ async def parts_of(
         stack.push_async_callback(tasks.settle)
         curator = Curator(embedder, store, tasks, settings.limits, audit=audit, forget=remembering.forget)
         stack.push_async_callback(curator.settle)
+        leases = Leases(store, alone=engine.kind == "edge")
         if settings.seeds:
             folder = settings.seeds_dir or shipped_seeds()
             await load_seeds(folder, DEFAULT_TENANT, store, tasks, curator, seed_progress)
@@ -177,7 +180,16 @@ async def parts_of(
         )
         stack.push_async_callback(classifier.settle)
         jobs = Jobs()
-        learner = Learner(embedder, store, tasks, settings.limits, jobs)
+        learner = Learner(
+            embedder,
+            store,
+            tasks,
+            settings.limits,
+            jobs,
+            leases,
+            # By then another replica has heard of a switch, and its searches from before have ended.
+            settle_seconds=0 if engine.kind == "edge" else REFRESH_SECONDS + settings.qdrant_timeout_seconds,
+        )
         stack.push_async_callback(learner.close)
         stack.push_async_callback(jobs.close)  # first: what learns is told to stop
         feedback = await open_feedback(engine)
@@ -195,7 +207,7 @@ async def parts_of(
             count=metrics.feedback,
         )
         stack.push_async_callback(inbox.settle)
-        eraser = Eraser(store, tasks, audit, jobs.stop_task, remembering.forget, system_us, inbox.erase)
+        eraser = Eraser(store, tasks, audit, learner.stop_fits, remembering.forget, system_us, inbox.erase)
         stack.push_async_callback(eraser.settle)
         yield Parts(
             bare,

@@ -25,7 +25,7 @@ from nearvote.errors import (
     UnknownLabel,
 )
 from nearvote.examples.edge_engine import EdgeEngine
-from nearvote.examples.engine import Point
+from nearvote.examples.engine import Match, Point
 from nearvote.examples.example import Draft, Example, Saved, example_id
 from nearvote.examples.qdrant_store import STATE_COLLECTION
 from nearvote.examples.store import SearchQuery
@@ -54,6 +54,13 @@ class BreakingEdge(EdgeEngine):
             await super().upsert(collection, points[: self.breaks_after.pop(prefix)])
             raise StoreUnavailable("cut short")
         await super().upsert(collection, points)
+
+    async def put_if(self, collection: str, point: Point, match: Match | None) -> None:
+        if any(
+            self.breaks_after.pop(prefix, None) == 0 for prefix in [*self.breaks_after] if collection.startswith(prefix)
+        ):
+            raise StoreUnavailable("cut short")
+        await super().put_if(collection, point, match)
 
 
 def draft(text: str, *labels: str, task: str = "spam") -> Draft:

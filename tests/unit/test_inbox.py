@@ -46,6 +46,7 @@ from nearvote.feedback.store import FeedbackStore, open_feedback
 from nearvote.learn.jobs import Jobs
 from nearvote.learn.learner import Learner
 from nearvote.limits import Limits
+from nearvote.tasks.leases import Leases
 from nearvote.tasks.task import Label
 from tests.conftest import Desk, OpenDesk
 
@@ -61,7 +62,9 @@ class Office:
         self.counted: list[tuple[str, str, str, int]] = []
         self.forgotten: list[tuple[str, str]] = []
         desk.tasks.also_delete(store.delete_task)
-        self.learner = Learner(desk.embedder, desk.store, desk.tasks, limits, Jobs(desk.clock.now_us))
+        self.learner = Learner(
+            desk.embedder, desk.store, desk.tasks, limits, Jobs(desk.clock.now_us), Leases(desk.store)
+        )
         self.inbox = Inbox(
             store,
             desk.store,

@@ -32,6 +32,7 @@ from nearvote.learn.jobs import Job, Jobs, JobState
 from nearvote.learn.learner import Learner
 from nearvote.limits import Limits
 from nearvote.tasks.document import Revision
+from nearvote.tasks.leases import Leases
 from nearvote.tasks.registry import TaskRegistry
 from nearvote.tasks.task import Label, Task
 from nearvote.voting.metric import Slot
@@ -54,7 +55,8 @@ class Shop:
         self.curator = Curator(desk.embedder, self.store, self.tasks, Limits(), desk.clock.now_us)
         self.classifier = Classifier(desk.embedder, self.store, self.tasks, Limits())
         self.jobs = Jobs(desk.clock.now_us)
-        self.learner = Learner(desk.embedder, self.store, self.tasks, limits or Limits(), self.jobs)
+        leases = Leases(desk.store, now_us=desk.clock.now_us)
+        self.learner = Learner(desk.embedder, self.store, self.tasks, limits or Limits(), self.jobs, leases)
 
     async def fill(self, task: str = "spam", count: int = 30, seed: int = 0) -> None:
         """Adds examples, mostly told by their words."""
@@ -258,14 +260,15 @@ async def test_examples_added_while_a_fit_is_written(shop: Shop) -> None:
 async def test_examples_added_after_the_last_page(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """An example that comes when all vectors are written, and before the fit serves, is in its slot as well."""
     await shop.fill()
-    project = shop.learner._project
+    switcher = shop.learner._switcher
+    project = switcher._project
 
     async def then_add(*arguments: Any) -> None:
-        monkeypatch.setattr(shop.learner, "_project", project)
+        monkeypatch.setattr(switcher, "_project", project)
         await project(*arguments)
         await shop.curator.create("acme", [Draft("spam", "swallow flies high", ("ham",))])
 
-    monkeypatch.setattr(shop.learner, "_project", then_add)
+    monkeypatch.setattr(switcher, "_project", then_add)
     assert (await shop.fit()).state is JobState.SUCCEEDED
     (found,) = await shop.store.search(
         [SearchQuery("acme", "spam", np.eye(256, dtype=np.float32)[0], 500, slot=Slot.A)]
@@ -318,7 +321,8 @@ async def test_a_refused_switch_leaves_no_fit(shop: Shop) -> None:
     shop.store.before_projecting = change
     job = await shop.fit()
     assert (job.state, type(job.error)) == (JobState.FAILED, TaskChanged)
-    assert not await shop.tasks.fits.is_taken("acme", "spam", 1)
+    with pytest.raises(FitNotFound):
+        await shop.tasks.fits.get("acme", "spam", 1)
 
 
 async def test_a_fit_that_waits_is_cancelled_at_once(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -361,7 +365,7 @@ async def test_what_fails_leaves_what_served(shop: Shop) -> None:
     shop.store.writes.clear()
     await shop.fit()
     needed = list(shop.store.writes)
-    assert needed == ["put fit", "project metric_b", "put task"], "else there are other places to fail"
+    assert needed == ["put fit", "put task", "project metric_b", "put task"], "else there are other places to fail"
     for place in range(1, len(needed) + 1):
         serving, before = await shop.serving(), await shop.say()
         shop.store.writes.clear()
@@ -380,20 +384,26 @@ async def test_what_fails_leaves_what_served(shop: Shop) -> None:
         same(before, await shop.say())
 
 
-async def test_a_rollback_that_fails(shop: Shop) -> None:
-    """When a rollback can't be written the present fit serves on."""
+@pytest.mark.parametrize("further_back", [False, True])
+async def test_a_rollback_that_fails(shop: Shop, *, further_back: bool) -> None:
+    """When a rollback can't be written the present fit serves on; the last fit's vectors are still in their slot."""
     await shop.fill()
-    await shop.fit()
-    await shop.fit()
-    before = await shop.say()
-    for place in (1, 2):
+    for _ in range(3):
+        await shop.fit()
+    if further_back:
+        await shop.learner.roll_back("acme", "spam")
+    serving, before = await shop.serving(), await shop.say()
+    needed = ["put task", "project metric_a", "put task"] if further_back else ["put task"]
+    for place in range(1, len(needed) + 1):
         shop.store.writes.clear()
         shop.store.fail_at = place
         with pytest.raises(StoreUnavailable):
             await shop.learner.roll_back("acme", "spam")
         shop.store.fail_at = None
-        assert await shop.serving() == (2, Slot.B)
+        assert shop.store.writes == needed[:place]
+        assert await shop.serving() == serving
         same(before, await shop.say())
+    assert await shop.learner.roll_back("acme", "spam") == serving[0] - 1
 
 
 async def test_tasks_with_the_same_texts(shop: Shop) -> None:
@@ -432,8 +442,9 @@ async def test_labels_that_change_meanwhile(shop: Shop) -> None:
     """A fit of labels that are no longer the task's never comes to serve, and says what to do."""
     await shop.fill()
 
+    task = await shop.tasks.get("acme", "spam")
+
     async def change() -> None:
-        task = await shop.tasks.get("acme", "spam")
         await shop.tasks.update("acme", replace(task, labels=(*task.labels, Label("new"))))
 
     shop.store.before_projecting = change

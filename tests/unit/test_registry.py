@@ -19,7 +19,8 @@ from nearvote.errors import (
 from nearvote.limits import Limits
 from nearvote.tasks.document import Revision
 from nearvote.tasks.fit import Fit
-from nearvote.tasks.registry import REFRESH_SECONDS, TaskRegistry
+from nearvote.tasks.registry import TaskRegistry
+from nearvote.tasks.snapshots import REFRESH_SECONDS
 from nearvote.tasks.task import Label, Task
 from nearvote.voting.ballot import ClassSizes
 from nearvote.voting.metric import Slot
@@ -395,7 +396,13 @@ async def test_switch(store: FakeStore, tasks: TaskRegistry, clock: FakeClock) -
     clock.advance(3)
     switched = await switch(tasks, created, 1, Slot.B)
     expected = replace(
-        created, policy=FIT_POLICY, policy_version=2, fit_version=1, slot=Slot.B, updated_us=clock.now_us()
+        created,
+        policy=FIT_POLICY,
+        policy_version=2,
+        fit_version=1,
+        slot=Slot.B,
+        slots={Slot.B: 1},
+        updated_us=clock.now_us(),
     )
     assert switched == expected == await tasks.get("acme", "spam") == await replica(store, clock).get("acme", "spam")
     back = await switch(tasks, switched, 0, None, Policy())
@@ -459,6 +466,48 @@ async def test_update_keeps_the_fit(tasks: TaskRegistry) -> None:
     assert changed.policy_version == switched.policy_version + 1
 
 
+async def test_two_fits_claim_a_slot(store: FakeStore, tasks: TaskRegistry, clock: FakeClock) -> None:
+    """A slot is the fit's that claimed it last, on whatever replica; the former is refused, to write as to serve."""
+    created = await tasks.create("acme", SPAM)
+    other = replica(store, clock)
+    assert await tasks.claim("acme", created, 1) == (Slot.A, False)
+    await tasks.check_claim("acme", created, Slot.A, 1)
+    assert await other.claim("acme", created, 2) == (Slot.A, False)
+    with pytest.raises(TaskChanged):
+        await tasks.check_claim("acme", created, Slot.A, 1)
+    with pytest.raises(TaskChanged):
+        await switch(tasks, created, 1)
+    assert (await switch(other, created, 2)).fit_version == 2
+
+
+async def test_slots_are_written_for_as_long_as_they_may_be_searched(tasks: TaskRegistry) -> None:
+    """Examples go to the slot that serves, to the one that served before, and to one that is claimed in its place."""
+    task = await tasks.create("acme", SPAM)
+    assert task.written_slots == {}
+    task = await switch(tasks, task, 1, (await tasks.claim("acme", task, 1))[0])
+    assert task.written_slots == {Slot.A: 1}
+    task = await switch(tasks, task, 2, (await tasks.claim("acme", task, 2))[0])
+    assert task.written_slots == {Slot.A: 1, Slot.B: 2}
+    assert await tasks.claim("acme", task, 3) == (Slot.A, True)
+    assert (await tasks.get("acme", "spam")).written_slots == {Slot.A: 3, Slot.B: 2}
+    assert (await switch(tasks, task, 3, None)).written_slots == {Slot.B: 2}
+
+
+async def test_a_label_that_another_replica_has_just_used_comes_back(
+    store: FakeStore, tasks: TaskRegistry, clock: FakeClock
+) -> None:
+    """A label that gets its first example as it is taken away stays, and whoever takes it away is told."""
+    created = await tasks.create("acme", SPAM)
+
+    async def added() -> None:
+        store.sizes["acme", "spam"] = ClassSizes(1, {"spam": 1})
+
+    store.meanwhile = added
+    with pytest.raises(LabelInUse):
+        await tasks.update("acme", replace(created, labels=(Label("ham"),)))
+    assert (await replica(store, clock).get("acme", "spam")).label_names == ("spam", "ham")
+
+
 async def test_a_fit_goes_with_its_task(store: FakeStore, tasks: TaskRegistry) -> None:
     """Deleting a task deletes its fits, those it was once served by too, and no other task's."""
     fit = Fit(
@@ -469,7 +518,7 @@ async def test_a_fit_goes_with_its_task(store: FakeStore, tasks: TaskRegistry) -
     for version in (1, 2):
         await tasks.fits.put("acme", "spam", replace(fit, version=version))
         await tasks.fits.put("acme", "other", replace(fit, version=version))
-        task = await switch(tasks, task, version)
+        task = await switch(tasks, task, version, None)
     await tasks.delete("acme", "spam", force=False)
     assert set(store.kept["fit", "acme"]) == {"other/1", "other/2"}
 
@@ -482,8 +531,8 @@ async def test_a_fit_that_was_gone_back_from_goes_with_its_task(store: FakeStore
     task = await tasks.create("acme", SPAM)
     for version in (1, 2):
         await tasks.fits.put("acme", "spam", replace(fit, version=version))
-        task = await switch(tasks, task, version)
-    await switch(tasks, task, 1)
+        task = await switch(tasks, task, version, None)
+    await switch(tasks, task, 1, None)
     await tasks.delete("acme", "spam", force=False)
     assert store.kept["fit", "acme"] == {}
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from nearvote.clock import system_us
+from nearvote.errors import StoreUnavailable
 from nearvote.examples.engine import Engine, Match, NotUpTo, Payload, Point, UpTo, Vector
 from nearvote.examples.example import Example, point_id
 from nearvote.examples.nearest import is_live, nearest_examples
@@ -162,8 +163,17 @@ class QdrantStore:
         """Sets the vectors of stored windows in a learned metric."""
         ids = list(vectors)
         for start in range(0, len(ids), _POINTS_A_WRITE):
-            part = ids[start : start + _POINTS_A_WRITE]
-            await self._engine.set_vectors(self._collection, {id_: {slot.value: vectors[id_].tolist()} for id_ in part})
+            part = {id_: {slot.value: vectors[id_].tolist()} for id_ in ids[start : start + _POINTS_A_WRITE]}
+            while part:
+                try:
+                    await self._engine.set_vectors(self._collection, part)
+                    break
+                except StoreUnavailable:
+                    there = {found.id for found in await self._engine.retrieve(self._collection, list(part), ())}
+                    if len(there) == len(part):
+                        raise
+                    # What has been deleted meanwhile has made it fail.
+                    part = {id_: named for id_, named in part.items() if id_ in there}
 
     async def windows(self, tenant: str, task: str) -> AsyncIterator[list[StoredWindow]]:
         """All windows of a task's examples, page by page."""

@@ -171,7 +171,10 @@ class ExampleStore(ExampleReader, Protocol):
         ...
 
     async def project(self, slot: Slot, vectors: Mapping[str, Vectors]) -> None:
-        """Sets the vectors of stored windows in a learned metric, by point id; (dimension,) float32, of length 1."""
+        """Sets the vectors of stored windows in a learned metric, by point id; (dimension,) float32, of length 1.
+
+        Windows that are gone are passed over.
+        """
         ...
 
     async def annotate(self, examples: Sequence[Example]) -> None:

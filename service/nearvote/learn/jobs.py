@@ -78,6 +78,11 @@ class Job:
         self._stop.set()
 
 
+def fit_running() -> FitRunning:
+    """The error of whoever would fit a task that is being fitted."""
+    return FitRunning("the task is being fitted already: wait for it, or cancel it", field="task")
+
+
 class Jobs:
     """The jobs of this process.
 
@@ -97,7 +102,7 @@ class Jobs:
             FitRunning: The task has one under way.
         """
         if any((job.tenant, job.task) == (tenant, task) for job in map(self._jobs.__getitem__, self._running)):
-            raise FitRunning("the task is being fitted already: wait for it, or cancel it", field="task")
+            raise fit_running()
         job = Job(tenant, task, started_us=self._now_us())
         for old in [id_ for id_ in self._jobs if id_ not in self._running][: max(0, len(self._jobs) - _REMEMBERED)]:
             del self._jobs[old]

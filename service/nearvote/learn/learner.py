@@ -3,19 +3,16 @@
 import asyncio
 import contextlib
 import functools
-from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TypeVar
 
-import numpy as np
-
 from nearvote.access.caller import Caller
 from nearvote.audit.event import Action
 from nearvote.audit.log import SERVICE
 from nearvote.embedding.embedder import Embedder
-from nearvote.errors import CannotFit, FitNotFound, InvalidField, NearvoteError, StoreUnavailable, TaskChanged
+from nearvote.errors import CannotFit, FitNotFound, InvalidField, NearvoteError, StoreUnavailable
 from nearvote.examples.example import Draft, example_id
 from nearvote.examples.store import ExampleStore, StoredWindow
 from nearvote.learn.check import check_examples
@@ -23,15 +20,15 @@ from nearvote.learn.corpus import Corpus, corpus_of, texts_of
 from nearvote.learn.finding import Finding
 from nearvote.learn.fitting import Validation, fit_corpus
 from nearvote.learn.goal import Goal, ValidationMessage
-from nearvote.learn.jobs import Job, Jobs
+from nearvote.learn.jobs import Job, JobCancelledError, Jobs, fit_running
 from nearvote.learn.preview import Preview, preview
+from nearvote.learn.switching import Switcher
 from nearvote.limits import Limits, check_text
 from nearvote.tasks.fit import Fit, as_stored
+from nearvote.tasks.leases import Lease, Leases
 from nearvote.tasks.registry import TaskRegistry
 from nearvote.tasks.task import Task
 from nearvote.text.surface import fingerprint
-from nearvote.voting.metric import LinearMetric, Slot
-from nearvote.voting.policy import Policy
 from nearvote.voting.prototypes import labels_matrix
 
 # Messages to validate on, at most: they are embedded while others wait.
@@ -45,6 +42,10 @@ _LOOK_UP_SECONDS = 0.1  # how often a fit that waits looks whether it is still w
 _T = TypeVar("_T")
 
 
+def _lease_name(task: str) -> str:
+    return f"fit/{task}"
+
+
 class Learner:
     """Fits tasks, goes back to former fits, and checks examples.
 
@@ -54,10 +55,20 @@ class Learner:
         tasks: Has the tasks and their fits.
         limits: What a call may ask.
         jobs: Runs fits.
+        leases: Keep other replicas from fitting the same task.
+        settle_seconds: How long another replica may search in a slot after it served last.
     """
 
     def __init__(
-        self, embedder: Embedder, store: ExampleStore, tasks: TaskRegistry, limits: Limits, jobs: Jobs
+        self,
+        embedder: Embedder,
+        store: ExampleStore,
+        tasks: TaskRegistry,
+        limits: Limits,
+        jobs: Jobs,
+        leases: Leases,
+        *,
+        settle_seconds: float = 0.0,
     ) -> None:
         self._embedder = embedder
         self._store = store
@@ -67,7 +78,8 @@ class Learner:
         # One fit at a time, which takes all cores that messages leave it; examples can be checked meanwhile.
         self._one_fit = asyncio.Lock()
         self._threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="learn")
-        self._switching: defaultdict[tuple[str, str], asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._leases = leases
+        self._switcher = Switcher(store, tasks, settle_seconds)
 
     async def close(self) -> None:
         """Waits for what is being learned to stop; fits are told to by the jobs' own end, which comes first."""
@@ -107,7 +119,19 @@ class Learner:
                     task.check_labels(message.labels)
                 except NearvoteError as error:
                     raise error.at(f"validation_messages[{i}]") from None
-        return self._jobs.start(tenant, name, lambda job: self._fit(job, tenant, name, goal, validation, by))
+        lease = await self._lease(tenant, name)
+        return self._jobs.start(tenant, name, lambda job: self._fit(job, lease, name, goal, validation, by))
+
+    async def stop_fits(self, tenant: str, name: str) -> None:
+        """Stops the fits of a task: here by the time this returns, on other replicas before they would serve."""
+        await self._jobs.stop_task(tenant, name)
+        await self._leases.revoke(tenant, _lease_name(name))
+
+    async def _lease(self, tenant: str, name: str) -> Lease:
+        lease = await self._leases.take(tenant, _lease_name(name))
+        if lease is None:
+            raise fit_running()
+        return lease
 
     def job(self, tenant: str, id_: str) -> Job:
         """How far a fit is."""
@@ -139,9 +163,10 @@ class Learner:
         Raises:
             TaskNotFound: There is no task of this name.
             FitNotFound: It has no fit, or what it replaced is no longer kept.
+            FitRunning: Vectors would have to be written, and a fit under way writes its own.
             TaskChanged: Another fit serves it meanwhile.
         """
-        task = await self._tasks.get(tenant, name)
+        task = await self._tasks.reread(tenant, name)
         present = await self.fit(tenant, name)
         former = None
         if present.replaced_version:
@@ -150,7 +175,11 @@ class Learner:
         policy = present.replaced_policy
         labels = {label: own for label, own in policy.labels.items() if label in task.label_names}
         version, action = present.replaced_version, Action.FIT_ROLLED_BACK
-        await self._switch(tenant, task, metric, replace(policy, labels=labels), version, action, by)
+        policy = replace(policy, labels=labels)
+        async with contextlib.AsyncExitStack() as stack:
+            if metric is not None and task.slot_of(version) is None:  # vectors are to be written
+                await stack.enter_async_context((await self._lease(tenant, name)).kept())
+            await self._switcher.switch(tenant, task, metric, policy, version, action, by)
         return present.replaced_version
 
     async def check(self, tenant: str, name: str) -> list[Finding]:
@@ -206,10 +235,17 @@ class Learner:
         ]
 
     async def _fit(
-        self, job: Job, tenant: str, name: str, goal: Goal, messages: Sequence[ValidationMessage], by: Caller
+        self, job: Job, lease: Lease, name: str, goal: Goal, messages: Sequence[ValidationMessage], by: Caller
     ) -> Fit:
+        async with lease.kept(lost=job.stop):
+            return await self._fit_alone(job, lease, name, goal, messages, by)
+
+    async def _fit_alone(
+        self, job: Job, lease: Lease, name: str, goal: Goal, messages: Sequence[ValidationMessage], by: Caller
+    ) -> Fit:
+        tenant = lease.tenant
         job.report(0.0, "reading examples")
-        task = await self._tasks.get(tenant, name)
+        task = await self._tasks.reread(tenant, name)  # what another replica has changed would come out at the end
         corpus = await self._corpus(tenant, task)
         if not len(corpus):
             raise CannotFit(f"task '{name}' has no examples to learn from; add some first", field="task")
@@ -240,14 +276,17 @@ class Learner:
             ),
         )
         job.report(0.9, "writing the metric")
+        if not await lease.is_held():  # it was stopped, or took so long without a word that it was given up
+            raise JobCancelledError
         await self._tasks.fits.put(tenant, name, fit)
         # From here on it is not to be stopped half-way for a caller's sake; what is written last decides.
         try:
             metric = fit.metric if fit.in_metric else None
-            await self._switch(tenant, task, metric, fit.policy, version, Action.TASK_FITTED, by)
+            await self._switcher.switch(tenant, task, metric, fit.policy, version, Action.TASK_FITTED, by)
         except NearvoteError:
-            with contextlib.suppress(StoreUnavailable):  # nobody will ever ask for it
-                await self._tasks.fits.delete(tenant, name, range(version, version + 1))
+            # Emptied, not deleted: a replica may have read it for the slot that it claimed.
+            with contextlib.suppress(StoreUnavailable, FitNotFound):
+                await self._tasks.fits.let_go(tenant, name, range(version, version + 1))
             raise
         with contextlib.suppress(StoreUnavailable):  # the new one serves; the next fit tries again
             await self._tasks.fits.keep_last(tenant, name, fit, _KEPT_FITS)
@@ -270,61 +309,6 @@ class Learner:
             yield
         finally:
             self._one_fit.release()
-
-    async def _switch(
-        self,
-        tenant: str,
-        task: Task,
-        metric: LinearMetric | None,
-        policy: Policy,
-        version: int,
-        action: Action,
-        by: Caller,
-    ) -> None:
-        """Writes the examples' vectors in a metric to the slot that does not serve, then lets it serve."""
-        async with self._switching[tenant, task.name]:  # two at once would write to the same slot
-            if (await self._tasks.get(tenant, task.name)).policy_version != task.policy_version:
-                raise TaskChanged("the task was changed meanwhile: fit it again", field="task")
-            slot = None
-            before = await self._tasks.examples_version(tenant, task.name)
-            if metric is not None:
-                slot = task.slot.other if task.slot else Slot.A
-                await self._project(tenant, task.name, metric, slot, self._tasks.changing(tenant))
-            async with self._tasks.changing(tenant):
-                more_came = await self._tasks.examples_version(tenant, task.name) != before
-                if more_came and metric is not None and slot is not None:
-                    await self._project(tenant, task.name, metric, slot, contextlib.nullcontext())
-                await self._tasks.switch(
-                    tenant, task, policy=policy, fit_version=version, slot=slot, action=action, by=by
-                )
-
-    async def _project(
-        self,
-        tenant: str,
-        task: str,
-        metric: LinearMetric,
-        slot: Slot,
-        changing: contextlib.AbstractAsyncContextManager[object],
-    ) -> None:
-        """Writes all examples' vectors in a metric to a slot.
-
-        Args:
-            tenant: Whose they are.
-            task: Their task.
-            metric: The metric.
-            slot: Where to.
-            changing: Entered for each page, so that no example goes between being read and being written.
-        """
-        pages = self._store.windows(tenant, task)
-        while True:
-            async with changing:
-                page = await anext(pages, None)
-                if page is None:
-                    return
-                if page:
-                    projected = metric.project(np.stack([window.vector for window in page]))
-                    vectors = {window.point_id: vector for window, vector in zip(page, projected, strict=True)}
-                    await self._store.project(slot, vectors)
 
     async def _aside(self, work: Callable[..., _T], *arguments: object) -> _T:
         """Runs work in a thread that learns."""

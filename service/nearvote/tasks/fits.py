@@ -1,9 +1,12 @@
 """The fits of each task, kept as documents in the store. A fit never changes once it is written."""
 
-from nearvote.errors import FitNotFound
+import contextlib
+
+from nearvote.errors import FitNotFound, TaskChanged
 from nearvote.tasks.document import DocumentStore
 from nearvote.tasks.fit import Fit, fit_from_document, fit_to_document
 from nearvote.tasks.task import Task
+from nearvote.voting.metric import Slot
 from nearvote.voting.policy import Policy
 
 _FITS = "fit"
@@ -19,17 +22,30 @@ class Fits:
     def __init__(self, store: DocumentStore) -> None:
         self._store = store
         # By tenant and task: a task that was deleted and created again begins anew with version 1.
-        self._serving: dict[tuple[str, str], tuple[int, Fit]] = {}
+        self._known: dict[tuple[str, str], tuple[int, dict[int, Fit]]] = {}
 
     async def serving(self, tenant: str, task: Task) -> Fit | None:
         """The fit that a task is served by; None when it has none."""
         if not task.fit_version:
             return None
-        known = self._serving.get((tenant, task.name))
-        if known is not None and known[0] == task.created_us and known[1].version == task.fit_version:
-            return known[1]
-        fit = await self.get(tenant, task.name, task.fit_version)
-        self._serving[tenant, task.name] = (task.created_us, fit)
+        return await self._remembered(tenant, task, task.fit_version)
+
+    async def by_slot(self, tenant: str, task: Task) -> dict[Slot, Fit]:
+        """The fits in whose metrics an example that comes is written; without those that are gone."""
+        found = {}
+        for slot, version in task.written_slots.items():
+            with contextlib.suppress(FitNotFound):
+                found[slot] = await self._remembered(tenant, task, version)
+        return found
+
+    async def _remembered(self, tenant: str, task: Task, version: int) -> Fit:
+        created_us, known = self._known.get((tenant, task.name), (0, {}))
+        fit = known.get(version) if created_us == task.created_us else None
+        if fit is None:
+            fit = await self.get(tenant, task.name, version)
+            wanted = {task.fit_version, *task.written_slots.values()}
+            kept = {v: one for v, one in known.items() if created_us == task.created_us and v in wanted}
+            self._known[tenant, task.name] = (task.created_us, {**kept, version: fit})
         return fit
 
     async def get(self, tenant: str, task: str, version: int) -> Fit:
@@ -47,8 +63,13 @@ class Fits:
         raise FitNotFound(f"fit {version} of task '{task}' is not kept; run `nearvote fit --task {task}`", field="task")
 
     async def put(self, tenant: str, task: str, fit: Fit) -> None:
-        """Stores a fit."""
-        await self._store.put_document(_FITS, tenant, _name(task, fit.version), fit_to_document(fit))
+        """Stores a fit.
+
+        Raises:
+            TaskChanged: Its version is another fit's.
+        """
+        if not await self._store.put_document_if(_FITS, tenant, _name(task, fit.version), fit_to_document(fit), None):
+            raise TaskChanged("another replica has fitted the task meanwhile: fit it again", field="task")
 
     async def unfitted_policy(self, tenant: str, task: Task) -> Policy:
         """The policy from before the first fit; the default one where its fit can't be read."""

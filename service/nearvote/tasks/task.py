@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from nearvote.errors import InvalidExample, InvalidTask, UnknownLabel
@@ -39,6 +39,8 @@ class Task:
         policy_version: Goes up by one with each change, from 1; 0 before it is stored.
         fit_version: The fit that serves; 0 for none.
         slot: Where the vectors in the fit's metric are; None for the plain ones.
+        slots: The fits whose vectors are in the slots: of the one that serves, and of the one that it replaced.
+        claimed: A slot to which vectors are being written, and their fit; None where none are.
         created_us: When it was created, in microseconds since 1970-01-01 UTC; 0 before it is stored.
         updated_us: When it was last changed, in the same.
     """
@@ -53,6 +55,8 @@ class Task:
     policy_version: int = 0
     fit_version: int = 0
     slot: Slot | None = None
+    slots: Mapping[Slot, int] = field(default_factory=dict)
+    claimed: tuple[Slot, int] | None = None
     created_us: int = 0
     updated_us: int = 0
 
@@ -65,6 +69,22 @@ class Task:
     def rules(self) -> Rules:
         """What the vote needs to know."""
         return Rules(self.label_names, self.multi_label, self.benign_label, self.out_of_scope_label, self.policy)
+
+    @property
+    def written_slots(self) -> dict[Slot, int]:
+        """The fits in whose metrics an example that comes is written, by slot: what is searched, or may come to be."""
+        serving = {self.slot: self.fit_version} if self.slot else {}
+        claimed = dict([self.claimed]) if self.claimed else {}
+        return {**self.slots, **serving, **claimed}
+
+    def slot_of(self, fit_version: int) -> Slot | None:
+        """The slot that has a fit's vectors; None where none has."""
+        return next((slot for slot, version in self.slots.items() if version == fit_version), None)
+
+    def slots_after(self, slot: Slot | None, fit_version: int) -> dict[Slot, int]:
+        """The fits in the slots once this slot serves: a replica that has not heard of it searches in the former."""
+        former = {self.slot: self.fit_version} if self.slot else {}
+        return {**former, **({slot: fit_version} if slot else {})}
 
     def check(self, *, max_labels: int, max_k: int) -> None:
         """Checks names, labels and policy.
