@@ -10,10 +10,12 @@ from nearvote.errors import InvalidSetting, InvalidTask, NearvoteError, TaskExis
 from nearvote.examples.example import Draft
 from nearvote.examples.files import ExampleFile
 from nearvote.tasks.document import DocumentStore, task_from_document
+from nearvote.tasks.leases import Leases
 from nearvote.tasks.registry import TaskRegistry
 from nearvote.tasks.task import Task
 
 _KIND = "seeds"
+_DONE = {"done": True}
 _CHUNK = 128
 
 Progress = Callable[[int, int], None]
@@ -26,11 +28,18 @@ def shipped_seeds() -> Path:
 
 
 async def load_seeds(
-    folder: Path, tenant: str, store: DocumentStore, tasks: TaskRegistry, curator: Curator, progress: Progress
+    folder: Path,
+    tenant: str,
+    store: DocumentStore,
+    tasks: TaskRegistry,
+    curator: Curator,
+    leases: Leases,
+    progress: Progress,
 ) -> int:
     """Loads tasks and examples, once: a store that has seeds, or tasks of its own, is left as it is.
 
-    Cut short, it goes on at the next start: examples that are there already are not embedded again.
+    Of replicas that start together one loads them, and the others return when it has. Cut short, another goes on, or
+    the next start: examples that are there already are not embedded again.
 
     Args:
         folder: `tasks.json`, a list of tasks, and for each an optional file of examples, `NAME.jsonl`.
@@ -38,6 +47,7 @@ async def load_seeds(
         store: Knows whether it was done.
         tasks: Where tasks go.
         curator: Where examples go.
+        leases: Tell who loads them.
         progress: Told how many examples are done, and how many there are.
 
     Returns:
@@ -47,9 +57,20 @@ async def load_seeds(
         InvalidSetting: The folder's files can't be read.
         NearvoteError: A task or an example in them can't be right.
     """
-    state = (await store.documents(_KIND, tenant)).get("state")
-    known = {task.name for task in await tasks.list_all(tenant)}
-    if state == {"done": True} or (state is None and known):
+    while await store.document(_KIND, tenant, "state") != _DONE:
+        lease = await leases.take(tenant, _KIND)
+        if lease is not None:
+            async with lease.kept():
+                return await _load(folder, tenant, store, tasks, curator, progress)
+        await leases.wait()
+    return 0
+
+
+async def _load(
+    folder: Path, tenant: str, store: DocumentStore, tasks: TaskRegistry, curator: Curator, progress: Progress
+) -> int:
+    state = await store.document(_KIND, tenant, "state")
+    if state == _DONE or (state is None and await tasks.list_all(tenant)):
         return 0
     seeds = _read_tasks(folder)
     files = [(task.name, path) for task in seeds if (path := folder / f"{task.name}.jsonl").is_file()]
@@ -69,7 +90,7 @@ async def load_seeds(
             first = min(imported.rejected)
             raise imported.rejected[first].at(chunk[first][0])
         progress(start + len(chunk), len(examples))
-    await store.put_document(_KIND, tenant, "state", {"done": True})
+    await store.put_document(_KIND, tenant, "state", _DONE)
     return len(examples)
 
 

@@ -165,7 +165,7 @@ async def parts_of(
         leases = Leases(store, alone=engine.kind == "edge")
         if settings.seeds:
             folder = settings.seeds_dir or shipped_seeds()
-            await load_seeds(folder, DEFAULT_TENANT, store, tasks, curator, seed_progress)
+            await load_seeds(folder, DEFAULT_TENANT, store, tasks, curator, leases, seed_progress)
         labelling: Classifies = Classifier(remembering, store, tasks, settings.limits)
         if settings.on_store_failure == "abstain":
             labelling = AbstainingClassifier(

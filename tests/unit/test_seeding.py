@@ -1,13 +1,17 @@
 """Loading the shipped tasks and examples into an empty store."""
 
+import asyncio
 import json
 from pathlib import Path
 
 import pytest
 
+from nearvote.curate import Curator
 from nearvote.errors import InvalidExample, InvalidSetting, NearvoteError, UnknownLabel
 from nearvote.limits import Limits
 from nearvote.seeding import load_seeds, shipped_seeds
+from nearvote.tasks.leases import LEASE_SECONDS, Leases
+from nearvote.tasks.registry import TaskRegistry
 from nearvote.tasks.task import Label, Task
 from tests.conftest import Desk, OpenDesk
 
@@ -51,7 +55,8 @@ async def load(desk: Desk, folder: Path, cut_short_at: int | None = None) -> tup
         if done == cut_short_at:
             raise CutShortError
 
-    return await load_seeds(folder, desk.tenant, desk.store, desk.tasks, desk.curator, progress), told
+    leases = Leases(desk.store, now_us=desk.clock.now_us)
+    return await load_seeds(folder, desk.tenant, desk.store, desk.tasks, desk.curator, leases, progress), told
 
 
 async def task_names(desk: Desk) -> list[str]:
@@ -175,3 +180,35 @@ async def test_small_batches(open_desk: OpenDesk, folder: Path) -> None:
 def test_shipped() -> None:
     """The seeds that ship are found from a source tree."""
     assert (shipped_seeds() / "tasks.json").is_file()
+
+
+async def start(desk: Desk, folder: Path) -> int:
+    """Loads seeds as one of several replicas, which waits for the others when it must. Gives how many it loaded."""
+    tasks = TaskRegistry(desk.store, Limits(), now_us=desk.clock.now_us, monotonic=desk.clock.monotonic)
+    curator = Curator(desk.embedder, desk.store, tasks, Limits(), desk.clock.now_us)
+
+    async def pause(_: float) -> None:
+        desk.clock.advance(0.1)
+        await asyncio.sleep(0)
+
+    leases = Leases(desk.store, now_us=desk.clock.now_us, pause=pause)
+    return await load_seeds(folder, "acme", desk.store, tasks, curator, leases, lambda _done, _total: None)
+
+
+async def test_replicas_that_start_together(bare: Desk, folder: Path) -> None:
+    """Of ten replicas that start at once one loads the seeds, each embedded once; all have them when they go on."""
+    loaded = await asyncio.gather(*(start(bare, folder) for _ in range(10)))
+    assert sorted(loaded) == [0] * 9 + [COUNT]
+    assert bare.encoder.encoded_count == COUNT
+
+
+async def test_a_replica_that_dies_as_it_loads(bare: Desk, folder: Path) -> None:
+    """When the replica that loads the seeds dies, another goes on when its lease has run out."""
+    with pytest.raises(CutShortError):
+        await load(bare, folder, cut_short_at=128)
+    assert await Leases(bare.store, now_us=bare.clock.now_us).take("acme", "seeds") is not None  # and was killed
+    began = bare.clock.seconds
+    loaded = await asyncio.gather(*(start(bare, folder) for _ in range(3)))
+    assert sorted(loaded) == [0, 0, COUNT]
+    assert bare.clock.seconds - began >= LEASE_SECONDS
+    assert bare.encoder.encoded_count == COUNT

@@ -14,6 +14,7 @@ from nearvote.tasks.document import DocumentStore
 # former holder was writing is written or lost by then; replicas' clocks are to differ by much less.
 LEASE_SECONDS = 20.0
 RENEW_SECONDS = LEASE_SECONDS / 4
+_LOOK_SECONDS = 0.5
 
 _KIND = "lease"
 _FREE: dict[str, Any] = {"holder": "", "until_us": 0}
@@ -57,6 +58,10 @@ class Leases:
         lease = Lease(self, tenant, name)
         taken = await self._store.put_document_if(_KIND, tenant, name, self._body(lease), revision)
         return lease if taken else None
+
+    async def wait(self) -> None:
+        """Waits a moment for another's work."""
+        await self._pause(_LOOK_SECONDS)
 
     async def revoke(self, tenant: str, name: str) -> None:
         """Takes a lease from whoever has it, who notices when it is renewed or looked at."""
