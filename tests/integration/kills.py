@@ -118,7 +118,7 @@ class Victim:
         self._ledger = Ledger()
         self._switching = threading.Event()  # a fit writes what it has learned
         self._numbers = itertools.count()
-        self._seeds = _some_seeds()
+        self._seeds = some_seeds()
         self._labels = tuple(self._seeds)
 
     def begin(self) -> None:
@@ -346,12 +346,13 @@ class Victim:
         return Draft(task, " ".join(words), (label,))
 
 
-def _some_seeds() -> dict[str, list[str]]:
+def some_seeds(first: int = 0, count: int = _LEARNED_FROM) -> dict[str, list[str]]:
+    """Texts of ten intents, so many of each after the first few, by label."""
     texts: dict[str, list[str]] = {}
     for draft in seed_examples(shipped_seeds()):
         if draft.task == "intent":
             texts.setdefault(draft.labels[0], []).append(draft.text)
-    return {label: texts[label][:_LEARNED_FROM] for label in sorted(texts)[:_LABELS]}
+    return {label: texts[label][first : first + count] for label in sorted(texts)[:_LABELS]}
 
 
 def _doubles(ids: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""What lies in a data folder, read by the engine itself, with no service around it."""
+"""What lies in a data folder or on a server, read by the engine itself, with no service around it."""
 
 import asyncio
 from collections import defaultdict
@@ -13,8 +13,9 @@ from nearvote.embedding.encoder import Matrix
 from nearvote.embedding.hashing_encoder import HashingEncoder
 from nearvote.errors import NearvoteError
 from nearvote.examples.edge_engine import EdgeEngine
-from nearvote.examples.engine import Found, Sparse
+from nearvote.examples.engine import Engine, Found, Sparse
 from nearvote.examples.qdrant_store import QdrantStore
+from nearvote.examples.server_engine import ServerEngine
 from nearvote.examples.spaces import open_store, stored_space
 from nearvote.tasks.document import TASKS_KIND, task_from_document
 from nearvote.tasks.fits import Fits
@@ -32,11 +33,16 @@ def whats_wrong(folder: Path) -> list[str]:
     Every example has each of its windows once, with the vectors that its text has in both views and in the metric that
     serves its task; and every task that names a fit has it.
     """
-    return asyncio.run(_look(folder))
+    return asyncio.run(_look(EdgeEngine(folder)))
 
 
-async def _look(folder: Path) -> list[str]:
-    engine = EdgeEngine(folder)
+async def whats_wrong_on_server(port: int) -> list[str]:
+    """The same of a Qdrant server on this machine, by its gRPC port."""
+    engine = ServerEngine.connect("http://127.0.0.1", grpc_port=port, api_key=None, timeout_seconds=10)
+    return await _look(engine)
+
+
+async def _look(engine: Engine) -> list[str]:
     batcher = Batcher(HashingEncoder())
     try:
         space = await stored_space(engine)
@@ -89,7 +95,7 @@ def _wrong_with(
             yield f"other vectors in {slot.value} than the metric gives"
 
 
-async def _points(engine: EdgeEngine, store: QdrantStore) -> dict[str, dict[int, Found]]:
+async def _points(engine: Engine, store: QdrantStore) -> dict[str, dict[int, Found]]:
     points: defaultdict[str, dict[int, Found]] = defaultdict(dict)
     from_id = None
     while True:

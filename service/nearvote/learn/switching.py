@@ -80,8 +80,8 @@ class Switcher:
 
     async def _write(self, tenant: str, task: Task, metric: LinearMetric, version: int) -> Slot:
         async with self._tasks.changing(tenant):
-            slot, has_served = await self._tasks.claim(tenant, task, version)
-        if has_served:  # another replica may not know yet that it serves no more
+            slot, may_be_searched = await self._tasks.claim(tenant, task, version)
+        if may_be_searched:  # another replica may not know yet that it serves no more
             await self._pause(self._settle_seconds)
         await self._project(tenant, task, metric, slot, version)
         return slot

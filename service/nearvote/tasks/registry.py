@@ -238,7 +238,7 @@ class TaskRegistry:
             fit_version: The fit, which can be read.
 
         Returns:
-            The slot, and whether it has served.
+            The slot, and whether it has served, or was claimed: that one may have served a moment before.
 
         Raises:
             TaskNotFound: The task is gone.
@@ -248,7 +248,7 @@ class TaskRegistry:
         slot = stored.slot.other if stored.slot else Slot.A
         others = {other: version for other, version in stored.slots.items() if other is not slot}
         await self._save(tenant, replace(stored, slots=others, claimed=(slot, fit_version)), revision)
-        return slot, slot in stored.slots
+        return slot, slot in stored.written_slots
 
     async def check_claim(self, tenant: str, task: Task, slot: Slot, fit_version: int) -> None:
         """Returns where a slot is still claimed for a fit.
