@@ -173,7 +173,7 @@ def test_no_field_of_the_domain_is_forgotten() -> None:
         Policy: {},
         Pool: {},
         LabelPolicy: {},
-        Task: {"slot": "", "created_us": "create_time", "updated_us": "update_time"},
+        Task: {"slot": "", "slots": "", "claimed": "", "created_us": "create_time", "updated_us": "update_time"},
     }
     messages: dict[type[Any], Any] = {
         Neighbor: prediction_pb2.Neighbor,
