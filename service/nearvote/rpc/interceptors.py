@@ -161,7 +161,8 @@ class _Call:
         except Exception as error:  # noqa: BLE001
             await self._abort(error, context)
         finally:
-            self._observer.handled(*self._names, _code_name(context, cut_off=cut_off), self._clock() - began)
+            code = _spelled(status_code(context, cut_off=cut_off))
+            self._observer.handled(*self._names, code, self._clock() - began)
 
     async def _abort(self, error: Exception, context: Context) -> None:
         if isinstance(error, grpc.aio.AbortError):  # a servicer has set the status itself
@@ -179,15 +180,25 @@ class _Call:
         await context.abort(INTERNAL, INTERNAL_MESSAGE)
 
 
-def _code_name(context: Context, *, cut_off: bool) -> str:
+def status_code(context: Context, *, cut_off: bool) -> grpc.StatusCode:
+    """How a call that is done has ended.
+
+    Args:
+        context: The call's.
+        cut_off: Whether its handler was stopped from outside.
+    """
     if cut_off or context.cancelled():
         remaining = context.time_remaining()
-        return "Canceled" if remaining is None or remaining > 0 else "DeadlineExceeded"
-    code = context.code()
-    status = code or grpc.StatusCode.OK
+        in_time = remaining is None or remaining > 0
+        return grpc.StatusCode.CANCELLED if in_time else grpc.StatusCode.DEADLINE_EXCEEDED
+    status = context.code() or grpc.StatusCode.OK
     if isinstance(status, int):
-        status = next((known for known in grpc.StatusCode if known.value[0] == status), grpc.StatusCode.UNKNOWN)
-    # go-grpc-middleware's spelling: OK, InvalidArgument, NotFound, ...
-    return (
-        "OK" if status is grpc.StatusCode.OK else status.name.title().replace("_", "").replace("Cancelled", "Canceled")
-    )
+        return next((known for known in grpc.StatusCode if known.value[0] == status), grpc.StatusCode.UNKNOWN)
+    return status
+
+
+def _spelled(code: grpc.StatusCode) -> str:
+    """A code in go-grpc-middleware's spelling: OK, InvalidArgument, NotFound, ..."""
+    if code is grpc.StatusCode.OK:
+        return "OK"
+    return code.name.title().replace("_", "").replace("Cancelled", "Canceled")
