@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -107,6 +107,27 @@ class _Ask:
             yield SearchQuery(tenant, task.name, surface.sample(), self.k, view=View.SURFACE)
 
 
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """An answer that was made, with what it takes to answer the same by other policies.
+
+    Attributes:
+        tenant: Whose examples voted.
+        texts: The messages.
+        embedded: Their vectors.
+        tasks: The tasks that were asked, with the policies that served.
+        predictions: What was said, by message and task.
+        options: What was to be answered with.
+    """
+
+    tenant: str
+    texts: Sequence[str]
+    embedded: EmbeddedTexts
+    tasks: tuple[Task, ...]
+    predictions: Sequence[tuple[Prediction, ...]]
+    options: Options
+
+
 class Classifies(Protocol):
     """What labels messages. The classifier does, and so do its wrappers."""
 
@@ -125,9 +146,13 @@ class Classifier:
         examples: Finds neighbours.
         tasks: Knows the tasks.
         limits: What a call may ask.
+
+    Attributes:
+        answered: Told of each answer; it is not waited for, and must not fail. None for nobody.
     """
 
     def __init__(self, embedder: Embedder, examples: ExampleReader, tasks: TaskRegistry, limits: Limits) -> None:
+        self.answered: Callable[[Answered], None] | None = None
         self._embedder = embedder
         self._examples = examples
         self._tasks = tasks
@@ -159,6 +184,41 @@ class Classifier:
         asked = await self._asked(tenant, tasks)
 
         began = time.perf_counter()
+        predictions, searched = await self._judge(tenant, texts, embedded, asked, options)
+        timings = StageTimings(
+            clean=embedded.clean_seconds,
+            queue=embedded.queue_seconds,
+            embed=embedded.embed_seconds,
+            search=searched - began,
+            vote=time.perf_counter() - searched,
+        )
+        if self.answered is not None:
+            self.answered(Answered(tenant, texts, embedded, tuple(asked), predictions, options))
+        spec = self._embedder.spec
+        return [
+            Classification(by_task, len(windows), spec.revision, timings, spec.key, id_)
+            for by_task, windows, id_ in zip(
+                predictions, embedded.windows, options.request_ids or [""] * len(texts), strict=True
+            )
+        ]
+
+    async def judge(
+        self, tenant: str, texts: Sequence[str], embedded: EmbeddedTexts, tasks: Sequence[Task], options: Options
+    ) -> list[tuple[Prediction, ...]]:
+        """What tasks as they are given, whether they serve or not, say of messages that are embedded already.
+
+        Returns:
+            For each text one prediction a task.
+
+        Raises:
+            StoreUnavailable: The store did not answer.
+        """
+        return (await self._judge(tenant, texts, embedded, tasks, options))[0]
+
+    async def _judge(
+        self, tenant: str, texts: Sequence[str], embedded: EmbeddedTexts, asked: Sequence[Task], options: Options
+    ) -> tuple[list[tuple[Prediction, ...]], float]:
+        """The predictions, and when their neighbours were found."""
         # Read first: a prediction may have seen more than its version says, never less.
         versions = {task.name: await self._tasks.examples_version(tenant, task.name) for task in asked}
         sizes = {
@@ -188,20 +248,7 @@ class Classifier:
             )
             for text, windows, surface, by_task in zip(texts, embedded.windows, embedded.surfaces, found, strict=True)
         ]
-        timings = StageTimings(
-            clean=embedded.clean_seconds,
-            queue=embedded.queue_seconds,
-            embed=embedded.embed_seconds,
-            search=searched - began,
-            vote=time.perf_counter() - searched,
-        )
-        spec = self._embedder.spec
-        return [
-            Classification(by_task, len(windows), spec.revision, timings, spec.key, id_)
-            for by_task, windows, id_ in zip(
-                predictions, embedded.windows, options.request_ids or [""] * len(texts), strict=True
-            )
-        ]
+        return predictions, searched
 
     def _check(self, texts: Sequence[str], tasks: Sequence[str], options: Options) -> None:
         limits = self._limits

@@ -15,6 +15,7 @@ NearvoteError
 │   ├── ExampleNotFound
 │   ├── FitNotFound
 │   ├── JobNotFound
+│   ├── ShadowNotFound
 │   ├── ExplanationNotFound
 │   └── FeedbackNotFound
 ├── TaskExists
@@ -154,6 +155,12 @@ class FitNotFound(NotFound):
     """There is no such fit of the task."""
 
     reason = "FIT_NOT_FOUND"
+
+
+class ShadowNotFound(NotFound):
+    """No policy is tried for the task."""
+
+    reason = "SHADOW_NOT_FOUND"
 
 
 class JobNotFound(NotFound):

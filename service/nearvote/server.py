@@ -204,7 +204,7 @@ def _server(
     example_service_pb2_grpc.add_ExampleServiceServicer_to_server(
         ExampleServicer(parts.browser, parts.curator, parts.eraser), server
     )
-    task_service_pb2_grpc.add_TaskServiceServicer_to_server(TaskServicer(parts.tasks), server)
+    task_service_pb2_grpc.add_TaskServiceServicer_to_server(TaskServicer(parts.tasks, parts.shadows), server)
     learning_service_pb2_grpc.add_LearningServiceServicer_to_server(LearningServicer(parts.learner), server)
     audit_service_pb2_grpc.add_AuditServiceServicer_to_server(AuditServicer(parts.audit, parts.classifier), server)
     feedback_service_pb2_grpc.add_FeedbackServiceServicer_to_server(FeedbackServicer(parts.inbox), server)

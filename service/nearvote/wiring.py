@@ -49,8 +49,10 @@ from nearvote.rpc.certificates import CertificateFiles, ServedCertificate
 from nearvote.rpc.status import log_cause
 from nearvote.seeding import load_seeds, seed_examples, shipped_seeds
 from nearvote.settings import Settings
+from nearvote.shadow import Shadowing
 from nearvote.tasks.leases import Leases
 from nearvote.tasks.registry import TaskRegistry
+from nearvote.tasks.shadows import Shadows
 from nearvote.tasks.snapshots import REFRESH_SECONDS
 from nearvote.text.surface import SURFACE_VERSION
 
@@ -87,6 +89,7 @@ class Parts:
     engine: ObservedEngine
     store: QdrantStore
     tasks: TaskRegistry
+    shadows: Shadows
     classifier: Explainer
     browser: Browser
     curator: Curator
@@ -171,15 +174,13 @@ async def parts_of(
         if settings.seeds:
             folder = settings.seeds_dir or shipped_seeds()
             await load_seeds(folder, DEFAULT_TENANT, store, tasks, curator, leases, seed_progress)
-        labelling: Classifies = Classifier(remembering, store, tasks, settings.limits)
-        if settings.on_store_failure == "abstain":
-            labelling = AbstainingClassifier(
-                labelling, tasks, bare.spec, lambda error: log_cause(error, "classification")
-            )
-        if tracing:
-            labelling = tracing.traced(labelling)
+        shadows = Shadows(store, tasks, settings.limits)
+        voting = Classifier(remembering, store, tasks, settings.limits)
+        shadowing = Shadowing(voting, shadows, metrics)
+        stack.push_async_callback(shadowing.settle)
+        voting.answered = shadowing.answered
         classifier = Explainer(
-            ObservedClassifier(labelling, metrics),
+            _observed(voting, settings, tasks, bare.spec, metrics, tracing),
             await open_explanation_store(engine, create=settings.explain_hours > 0),
             settings.explain_hours,
             settings.limits,
@@ -222,6 +223,7 @@ async def parts_of(
             engine,
             store,
             tasks,
+            shadows,
             classifier,
             Browser(embedder, store, tasks, settings.limits),
             curator,
@@ -233,6 +235,22 @@ async def parts_of(
             tracing,
             access,
         )
+
+
+def _observed(
+    classifier: Classifies,
+    settings: Settings,
+    tasks: TaskRegistry,
+    spec: EncoderSpec,
+    metrics: Metrics,
+    tracing: Tracing | None,
+) -> Classifies:
+    """A classifier that abstains where it is to, and that is counted and traced."""
+    if settings.on_store_failure == "abstain":
+        classifier = AbstainingClassifier(classifier, tasks, spec, lambda error: log_cause(error, "classification"))
+    if tracing:
+        classifier = tracing.traced(classifier)
+    return ObservedClassifier(classifier, metrics)
 
 
 async def reindex_with(settings: Settings, progress: Progress) -> Reindexed:

@@ -19,6 +19,7 @@ from nearvote.v1.example_service_pb2_grpc import ExampleServiceStub
 from nearvote.v1.feedback_service_pb2_grpc import FeedbackServiceStub
 from nearvote.v1.learning_service_pb2_grpc import LearningServiceStub
 from nearvote.v1.task_service_pb2_grpc import TaskServiceStub
+from nearvote.voting.policy import Policy
 from tests.integration.server import Server, with_spam
 
 CANARY = "zzcanaryzz"
@@ -59,6 +60,8 @@ def test_every_change_is_recorded(server: Server) -> None:
         assert server.cli("examples", "import", "-t", "mood", str(file)).returncode == 0
         client.add_example("mood", drafts[0].text, ["bad"], weight=2.0)
         assert server.cli("tasks", "update", "mood", "--margin-floor", "0.2").returncode == 0
+        client.start_shadow("mood", Policy(k=5), share=1.0)
+        client.promote_shadow("mood")
         assert server.cli("fit", "-t", "mood").returncode == 0
         client.roll_back_fit("mood")
         client.submit_feedback("k", "mood", ["good"], source="m", text=f"{CANARY} waits")
@@ -74,6 +77,7 @@ def test_every_change_is_recorded(server: Server) -> None:
         "examples_added",
         "examples_changed",
         "task_updated",
+        "shadow_promoted",
         "task_fitted",
         "fit_rolled_back",
         "examples_promoted",
@@ -83,8 +87,8 @@ def test_every_change_is_recorded(server: Server) -> None:
         "task_deleted",
     ]
     assert all(str(one["address"]).startswith("ipv4:127.0.0.1:") for one in events)
-    assert [one.get("example_count") for one in events] == [None, 1, 29, 1, None, None, None, 1, 1, 1, 29, None]
-    assert (events[5]["fit_versions"], events[6]["fit_versions"]) == ([0, 1], [1, 0])
+    assert [one.get("example_count") for one in events] == [None, 1, 29, 1, *[None] * 4, 1, 1, 1, 29, None]
+    assert (events[6]["fit_versions"], events[7]["fit_versions"]) == ([0, 1], [1, 0])
     assert events[3]["examples"] == [
         {
             "id": first.id,
@@ -96,15 +100,17 @@ def test_every_change_is_recorded(server: Server) -> None:
     assert [one["time"] for one in events] == sorted(str(one["time"]) for one in events)
 
 
-# Calls that change nothing, those whose change is of no state that is kept, and those of feedback that only waits.
+# Calls that change nothing, those whose change is of no state that is kept, those of feedback that only waits, and
+# those of policies that are only tried.
 _READS = {
     "GetExample", "ListExamples", "SearchExamples", "ExportExamples", "GetTask", "ListTasks", "GetFitJob",
     "CancelFitJob", "GetFit", "CheckExamples", "GetFeedback", "ListFeedback", "PreviewPromotion", "SubmitFeedback",
-    "RejectFeedback",
+    "RejectFeedback", "StartShadow", "ListShadows", "StopShadow",
 }  # fmt: skip
 _RECORDED = {
     "CreateExample", "BatchCreateExamples", "DeleteExample", "DeleteExamples", "ImportExamples", "CreateTask",
     "UpdateTask", "DeleteTask", "StartFit", "RollBackFit", "PromoteFeedback", "RevokeFeedback",
+    "PromoteShadow",
 }  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import pytest
 import trustme
 
 from nearvote import Client
+from nearvote.client import Policy
 from nearvote.v1.classification_service_pb2 import BatchClassifyRequest
 from nearvote.v1.classification_service_pb2_grpc import ClassificationServiceStub
 from tests.integration.conftest import Start
@@ -23,6 +24,7 @@ def exercise(server: Server) -> None:
     server.cli("tasks", "create", "spam", "-l", "spam", "-l", "ham")
     with server.client() as client:
         client.add_example("spam", "win a prize", ["spam"])
+        client.start_shadow("spam", Policy(similarity_floor=-1.0), share=1.0)
         client.classify("win a prize", ["spam"])
         client.classify("something else entirely", ["spam"])
         client.classify("", ["spam"])
@@ -63,6 +65,11 @@ def test_every_metric_moves(start: Start) -> None:
         assert grown(f'nearvote_stage_duration_seconds_sum{{stage="{stage}"}}') > 0
     assert grown('nearvote_stage_duration_seconds_count{stage="queue"}') == 6
     assert after["nearvote_encoder_queue_windows"] == 0
+    of_spam = ('task="spam"', 'tenant="default"')
+    wait_until(lambda: server.metric_with("nearvote_shadow_predictions_total", 'outcome="agree"', *of_spam) == 5)
+    assert server.metric_with("nearvote_shadow_predictions_total", 'outcome="differ"', *of_spam) == 1
+    moved = ('from="TOO_FAR"', 'of="label"', 'to="spam"')
+    assert server.metric_with("nearvote_shadow_changes_total", *moved, *of_spam) == 1
     assert next(name for name in after if name.startswith("nearvote_build_info")).count('engine="hashing"') == 1
     assert server.metric_with("nearvote_examples", 'label="spam"', 'task="spam"') == 1
     assert after['nearvote_component_healthy{component="store"}'] == 1
@@ -169,6 +176,7 @@ def test_the_readme_names_every_metric(plain: Server) -> None:
     """The README's table of metrics has each of the service's own, and no other."""
     exercise(plain)
     plain.metric_with("nearvote_examples")
+    plain.metric_with("nearvote_shadow_changes_total")
     exported = {re.sub(r"(_bucket|_sum|_count)?(\{.*)?$", "", name) for name in plain.metrics()}
     own = {name for name in exported if name.startswith(("nearvote_", "grpc_"))}
     readme = (Path(__file__).parents[2] / "README.md").read_text()

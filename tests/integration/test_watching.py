@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from nearvote.client import Policy
 from nearvote.client.errors import ServiceError
 from tests import deployment
 from tests.deployment import DEPLOY
@@ -75,6 +76,7 @@ def test_the_dashboard_shows_figures(plain: Server, watched: Prometheus) -> None
     """Every panel has data after a little traffic, but those that wait for a failure or for a week."""
     plain.cli("examples", "add", "-t", "spam", "-l", "spam", "win a prize")
     with plain.client() as client:
+        client.start_shadow("spam", Policy(similarity_floor=-1.0), share=1.0)
         for texts in (["win a prize", "entirely different words"], ["another text", "and one more"]):
             for text in texts:
                 client.classify(text, ["spam"])

@@ -19,6 +19,7 @@ class Action(Enum):
     TASK_DELETED = "task_deleted"
     TASK_FITTED = "task_fitted"
     FIT_ROLLED_BACK = "fit_rolled_back"
+    SHADOW_PROMOTED = "shadow_promoted"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from nearvote.cli import audit, backup, check, classify, examples, feedback, health, keys, learn, serve, tasks
+from nearvote.cli import audit, backup, check, classify, examples, feedback, health, keys, learn, serve, shadow, tasks
 from nearvote.cli import map as map_command
 from nearvote.cli.access import ServiceGroup
 from nearvote.version import VERSION
@@ -33,6 +33,7 @@ examples.app.command("check")(check.check)
 app.add_typer(examples.app, name="examples")
 app.add_typer(feedback.app, name="feedback")
 app.add_typer(tasks.app, name="tasks")
+app.add_typer(shadow.app, name="shadow")
 app.add_typer(keys.app, name="keys")
 app.add_typer(audit.app, name="audit")
 

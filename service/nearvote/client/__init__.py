@@ -8,6 +8,7 @@ from nearvote.client.aio import AsyncClient
 from nearvote.client.calls import CallerInfo, EncoderInfo, ImportProgress, ServiceInfo, StreamAnswer, TaskSummary
 from nearvote.client.errors import ClientError, ServiceError, ServiceUnreachable
 from nearvote.client.feedback import Promotion
+from nearvote.client.shadow import Shadow
 from nearvote.client.sync import Client
 from nearvote.erase import Erased
 from nearvote.examples.example import Draft, Example, Saved, SearchedExample
@@ -53,6 +54,7 @@ __all__ = [
     "ServiceError",
     "ServiceInfo",
     "ServiceUnreachable",
+    "Shadow",
     "StageTimings",
     "StreamAnswer",
     "Submitted",

@@ -35,6 +35,8 @@ _NOT_REPEATABLE = (
     "DeleteExample",
     "StartFit",
     "RollBackFit",
+    "PromoteShadow",
+    "StopShadow",
 )
 _SERVICES = (classification, examples, tasks, learning, audit, feedback, info)
 

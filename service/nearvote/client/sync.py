@@ -10,12 +10,13 @@ import grpc
 from nearvote.audit.event import Event
 from nearvote.audit.log import EventQuery
 from nearvote.classify import Classification, Options
-from nearvote.client import audit, calls, feedback, learning
+from nearvote.client import audit, calls, feedback, learning, shadow
 from nearvote.client.access import Access
 from nearvote.client.calls import DEFAULT_ADDRESS, Call, ImportProgress, ServiceInfo, StreamAnswer
 from nearvote.client.errors import FailedCall, error_of_call
 from nearvote.client.feedback import Promotion
 from nearvote.client.learning import FitJob
+from nearvote.client.shadow import Shadow
 from nearvote.erase import Erased
 from nearvote.examples.example import Draft, Example, Saved, SearchedExample
 from nearvote.explain import Explanation
@@ -31,6 +32,7 @@ from nearvote.v1.feedback_service_pb2_grpc import FeedbackServiceStub
 from nearvote.v1.info_service_pb2_grpc import InfoServiceStub
 from nearvote.v1.learning_service_pb2_grpc import LearningServiceStub
 from nearvote.v1.task_service_pb2_grpc import TaskServiceStub
+from nearvote.voting.policy import Policy
 
 _T = TypeVar("_T")
 
@@ -224,6 +226,22 @@ class Client:
     def delete_task(self, name: str, *, force: bool = False) -> int:
         """Deletes a task, with its examples when forced to. Returns how many examples went with it."""
         return self._do(calls.delete_task(name, force=force))
+
+    def start_shadow(self, task: str, policy: Policy, share: float) -> Shadow:
+        """Begins to try a policy on a share of a task's messages, above 0 and up to 1, beside the one that serves."""
+        return self._do(shadow.start_shadow(task, policy, share))
+
+    def list_shadows(self) -> list[Shadow]:
+        """The policies that are tried, by task."""
+        return self._do(shadow.list_shadows())
+
+    def promote_shadow(self, task: str) -> Task:
+        """Lets the policy serve that is tried; refused when the task was changed since it was begun."""
+        return self._do(shadow.promote_shadow(task))
+
+    def stop_shadow(self, task: str) -> None:
+        """Ends a trial."""
+        self._do(shadow.stop_shadow(task))
 
     def start_fit(self, task: str, goal: Goal | None = None, validation: Sequence[ValidationMessage] = ()) -> FitJob:
         """Begins to fit a task, and returns at once; `fit_job` says how far it is.

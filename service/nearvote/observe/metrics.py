@@ -29,6 +29,7 @@ _TOKENS = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 
 # Users make tasks and labels, so their number is bounded here: each triple is a time series.
 _MAX_TASK_LABELS = 2_000
+_MAX_CHANGES = 1_000
 _OTHER = "_other"
 
 
@@ -137,10 +138,23 @@ class Metrics:
             ("tenant", "task", "outcome"),
             registry=registry,
         )
+        self._shadowed = Counter(
+            "nearvote_shadow_predictions",
+            "Messages that a policy was to be tried on, by outcome.",
+            ("tenant", "task", "outcome"),
+            registry=registry,
+        )
+        self._shadow_changes = Counter(
+            "nearvote_shadow_changes",
+            "Labels or actions that would be others by a policy that is tried.",
+            ("tenant", "task", "of", "from", "to"),
+            registry=registry,
+        )
         self._build = Info("nearvote_build", "What is running.", registry=registry)
         self._task_labels: set[tuple[str, str, str]] = set()
         self._counted: set[tuple[str, str, str]] = set()
         self._versioned: set[tuple[str, str]] = set()
+        self._changes: set[tuple[str, str, str, str, str]] = set()
         for stage in fields(StageTimings):
             self._stages.labels(stage.name)
 
@@ -218,6 +232,19 @@ class Metrics:
         if count:
             names = self._bounded(tenant, task, "")[:2]
             self._feedback.labels(*names, outcome).inc(count)
+
+    def shadowed(self, tenant: str, task: str, outcome: str, count: int) -> None:
+        """A policy was to be tried on so many messages."""
+        names = self._bounded(tenant, task, "")[:2]
+        self._shadowed.labels(*names, outcome).inc(count)
+
+    def shadow_changed(self, tenant: str, task: str, of: str, before: str, after: str) -> None:
+        """A message would get another label or action, as `of` says, by a policy that is tried."""
+        names = (*self._bounded(tenant, task, "")[:2], of, before, after)
+        if names not in self._changes and len(self._changes) >= _MAX_CHANGES:
+            names = (*names[:3], _OTHER, _OTHER)  # labels go to labels: there may be as many pairs as their square
+        self._changes.add(names)
+        self._shadow_changes.labels(*names).inc()
 
     def examples(self, sizes: dict[tuple[str, str], ClassSizes]) -> None:
         """How many examples there are, by tenant and task."""

@@ -47,6 +47,10 @@ RULES: Mapping[str, Role] = {
                 "ListTasks": Role.CLASSIFY,
                 "UpdateTask": Role.ADMIN,
                 "DeleteTask": Role.ADMIN,
+                "StartShadow": Role.ADMIN,
+                "ListShadows": Role.CURATE,
+                "PromoteShadow": Role.ADMIN,
+                "StopShadow": Role.ADMIN,
             },
             "LearningService": {
                 "StartFit": Role.ADMIN,

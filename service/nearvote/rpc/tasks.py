@@ -7,7 +7,9 @@ from nearvote.limits import check_page_size
 from nearvote.rpc import wire
 from nearvote.rpc.caller import Context, caller, tenant
 from nearvote.rpc.pages import page_start, page_token
+from nearvote.rpc.shadow_wire import shadow_to_wire
 from nearvote.tasks.registry import TaskRegistry
+from nearvote.tasks.shadows import Shadows
 from nearvote.tasks.task import Task
 from nearvote.v1 import task_service_pb2 as pb
 from nearvote.v1.task_service_pb2_grpc import TaskServiceServicer
@@ -35,8 +37,9 @@ _POLICY_FIELDS = frozenset(
 class TaskServicer(TaskServiceServicer):
     """Keeps the tasks."""
 
-    def __init__(self, tasks: TaskRegistry) -> None:
+    def __init__(self, tasks: TaskRegistry, shadows: Shadows) -> None:
         self._tasks = tasks
+        self._shadows = shadows
 
     async def CreateTask(self, request: pb.CreateTaskRequest, context: Context) -> pb.CreateTaskResponse:
         """Creates a task."""
@@ -72,6 +75,30 @@ class TaskServicer(TaskServiceServicer):
         """Deletes a task."""
         count = await self._tasks.delete(tenant(), request.name, force=request.force, by=caller(context))
         return pb.DeleteTaskResponse(deleted_example_count=count)
+
+    async def StartShadow(self, request: pb.StartShadowRequest, context: Context) -> pb.StartShadowResponse:
+        """Begins to try a policy."""
+        policy = wire.policy_from_wire(request.policy)
+        shadow = await self._shadows.start(tenant(), request.task, policy, request.share)
+        return pb.StartShadowResponse(shadow=shadow_to_wire(shadow, outdated=False))
+
+    async def ListShadows(self, request: pb.ListShadowsRequest, context: Context) -> pb.ListShadowsResponse:
+        """Returns the policies that are tried."""
+        tasks = {task.name: task for task in await self._tasks.list_all(tenant())}
+        shadows = await self._shadows.read(tenant())
+        return pb.ListShadowsResponse(
+            shadows=[shadow_to_wire(one, outdated=not one.is_of(tasks.get(one.task))) for one in shadows.values()]
+        )
+
+    async def PromoteShadow(self, request: pb.PromoteShadowRequest, context: Context) -> pb.PromoteShadowResponse:
+        """Lets the policy serve that is tried."""
+        task = await self._shadows.promote(tenant(), request.task, by=caller(context))
+        return pb.PromoteShadowResponse(task=wire.task_to_wire(task))
+
+    async def StopShadow(self, request: pb.StopShadowRequest, context: Context) -> pb.StopShadowResponse:
+        """Ends a trial."""
+        await self._shadows.stop(tenant(), request.task)
+        return pb.StopShadowResponse()
 
 
 def _masked(stored: Task, given: Task, paths: list[str]) -> Task:

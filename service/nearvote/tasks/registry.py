@@ -85,13 +85,14 @@ class TaskRegistry:
         """The tenant's tasks, by name."""
         return sorted((await self._snapshots.recent(tenant)).tasks.values(), key=lambda task: task.name)
 
-    async def get(self, tenant: str, name: str) -> Task:
-        """One task.
+    async def get(self, tenant: str, name: str, *, fresh: bool = False) -> Task:
+        """One task, as it was read a moment ago, or `fresh` from the store.
 
         Raises:
             TaskNotFound: There is none of this name.
         """
-        tasks = (await self._snapshots.recent(tenant)).tasks
+        snapshots = self._snapshots
+        tasks = (await (snapshots.fresh(tenant) if fresh else snapshots.recent(tenant))).tasks
         task = tasks.get(name)
         if task is None:
             raise _not_found(tasks)

@@ -48,6 +48,8 @@ class _AuditActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AuditActi
     """A fit came to serve."""
     AUDIT_ACTION_FIT_ROLLED_BACK: _AuditAction.ValueType  # 10
     """A former fit came back to serve."""
+    AUDIT_ACTION_SHADOW_PROMOTED: _AuditAction.ValueType  # 11
+    """A policy that was tried came to serve."""
 
 class AuditAction(_AuditAction, metaclass=_AuditActionEnumTypeWrapper):
     """What was done."""
@@ -74,6 +76,8 @@ AUDIT_ACTION_TASK_FITTED: AuditAction.ValueType  # 9
 """A fit came to serve."""
 AUDIT_ACTION_FIT_ROLLED_BACK: AuditAction.ValueType  # 10
 """A former fit came back to serve."""
+AUDIT_ACTION_SHADOW_PROMOTED: AuditAction.ValueType  # 11
+"""A policy that was tried came to serve."""
 Global___AuditAction: _TypeAlias = AuditAction  # noqa: Y015
 
 @_typing.final

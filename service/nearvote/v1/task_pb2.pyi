@@ -389,3 +389,49 @@ class Task(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Task: _TypeAlias = Task  # noqa: Y015
+
+@_typing.final
+class Shadow(_message.Message):
+    """A policy that is tried beside the one that serves."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    SHARE_FIELD_NUMBER: _builtins.int
+    POLICY_VERSION_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    OUTDATED_FIELD_NUMBER: _builtins.int
+    task: _builtins.str
+    """The task."""
+    share: _builtins.float
+    """Share of the task's messages that it is tried on, above 0 and up to 1."""
+    policy_version: _builtins.int
+    """Version of the task that it was begun on. Once the task has another one it is tried no more, and can't be promoted."""
+    outdated: _builtins.bool
+    """Whether the task was changed since."""
+    @_builtins.property
+    def policy(self) -> Global___Policy:
+        """The policy that is tried."""
+
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was begun."""
+
+    def __init__(
+        self,
+        *,
+        task: _builtins.str = ...,
+        policy: Global___Policy | None = ...,
+        share: _builtins.float = ...,
+        policy_version: _builtins.int = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        outdated: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["outdated", b"outdated", "policy", b"policy", "policy_version", b"policy_version", "share", b"share", "start_time", b"start_time", "task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Shadow: _TypeAlias = Shadow  # noqa: Y015

@@ -60,6 +60,26 @@ class TaskServiceStub:
                 request_serializer=nearvote_dot_v1_dot_task__service__pb2.DeleteTaskRequest.SerializeToString,
                 response_deserializer=nearvote_dot_v1_dot_task__service__pb2.DeleteTaskResponse.FromString,
                 _registered_method=True)
+        self.StartShadow = channel.unary_unary(
+                '/nearvote.v1.TaskService/StartShadow',
+                request_serializer=nearvote_dot_v1_dot_task__service__pb2.StartShadowRequest.SerializeToString,
+                response_deserializer=nearvote_dot_v1_dot_task__service__pb2.StartShadowResponse.FromString,
+                _registered_method=True)
+        self.ListShadows = channel.unary_unary(
+                '/nearvote.v1.TaskService/ListShadows',
+                request_serializer=nearvote_dot_v1_dot_task__service__pb2.ListShadowsRequest.SerializeToString,
+                response_deserializer=nearvote_dot_v1_dot_task__service__pb2.ListShadowsResponse.FromString,
+                _registered_method=True)
+        self.PromoteShadow = channel.unary_unary(
+                '/nearvote.v1.TaskService/PromoteShadow',
+                request_serializer=nearvote_dot_v1_dot_task__service__pb2.PromoteShadowRequest.SerializeToString,
+                response_deserializer=nearvote_dot_v1_dot_task__service__pb2.PromoteShadowResponse.FromString,
+                _registered_method=True)
+        self.StopShadow = channel.unary_unary(
+                '/nearvote.v1.TaskService/StopShadow',
+                request_serializer=nearvote_dot_v1_dot_task__service__pb2.StopShadowRequest.SerializeToString,
+                response_deserializer=nearvote_dot_v1_dot_task__service__pb2.StopShadowResponse.FromString,
+                _registered_method=True)
 
 
 class TaskServiceServicer:
@@ -101,6 +121,35 @@ class TaskServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StartShadow(self, request, context):
+        """Begins to try another policy on a share of a task's messages, beside the one that serves and without a word in any
+        answer. It takes the place of one that is tried already.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListShadows(self, request, context):
+        """Returns the policies that are tried.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PromoteShadow(self, request, context):
+        """Lets the policy serve that is tried. Refused when the task was changed since it was begun.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StopShadow(self, request, context):
+        """Ends the trial; what serves stays.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TaskServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -128,6 +177,26 @@ def add_TaskServiceServicer_to_server(servicer, server):
                     servicer.DeleteTask,
                     request_deserializer=nearvote_dot_v1_dot_task__service__pb2.DeleteTaskRequest.FromString,
                     response_serializer=nearvote_dot_v1_dot_task__service__pb2.DeleteTaskResponse.SerializeToString,
+            ),
+            'StartShadow': grpc.unary_unary_rpc_method_handler(
+                    servicer.StartShadow,
+                    request_deserializer=nearvote_dot_v1_dot_task__service__pb2.StartShadowRequest.FromString,
+                    response_serializer=nearvote_dot_v1_dot_task__service__pb2.StartShadowResponse.SerializeToString,
+            ),
+            'ListShadows': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListShadows,
+                    request_deserializer=nearvote_dot_v1_dot_task__service__pb2.ListShadowsRequest.FromString,
+                    response_serializer=nearvote_dot_v1_dot_task__service__pb2.ListShadowsResponse.SerializeToString,
+            ),
+            'PromoteShadow': grpc.unary_unary_rpc_method_handler(
+                    servicer.PromoteShadow,
+                    request_deserializer=nearvote_dot_v1_dot_task__service__pb2.PromoteShadowRequest.FromString,
+                    response_serializer=nearvote_dot_v1_dot_task__service__pb2.PromoteShadowResponse.SerializeToString,
+            ),
+            'StopShadow': grpc.unary_unary_rpc_method_handler(
+                    servicer.StopShadow,
+                    request_deserializer=nearvote_dot_v1_dot_task__service__pb2.StopShadowRequest.FromString,
+                    response_serializer=nearvote_dot_v1_dot_task__service__pb2.StopShadowResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -266,6 +335,114 @@ class TaskService:
             '/nearvote.v1.TaskService/DeleteTask',
             nearvote_dot_v1_dot_task__service__pb2.DeleteTaskRequest.SerializeToString,
             nearvote_dot_v1_dot_task__service__pb2.DeleteTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StartShadow(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nearvote.v1.TaskService/StartShadow',
+            nearvote_dot_v1_dot_task__service__pb2.StartShadowRequest.SerializeToString,
+            nearvote_dot_v1_dot_task__service__pb2.StartShadowResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListShadows(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nearvote.v1.TaskService/ListShadows',
+            nearvote_dot_v1_dot_task__service__pb2.ListShadowsRequest.SerializeToString,
+            nearvote_dot_v1_dot_task__service__pb2.ListShadowsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PromoteShadow(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nearvote.v1.TaskService/PromoteShadow',
+            nearvote_dot_v1_dot_task__service__pb2.PromoteShadowRequest.SerializeToString,
+            nearvote_dot_v1_dot_task__service__pb2.PromoteShadowResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StopShadow(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nearvote.v1.TaskService/StopShadow',
+            nearvote_dot_v1_dot_task__service__pb2.StopShadowRequest.SerializeToString,
+            nearvote_dot_v1_dot_task__service__pb2.StopShadowResponse.FromString,
             options,
             channel_credentials,
             insecure,

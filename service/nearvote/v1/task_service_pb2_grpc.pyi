@@ -43,6 +43,16 @@ class TaskServiceStub:
     """Changes a task. A label that still has examples can't be taken away; `multi_label` can't change."""
     DeleteTask: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.DeleteTaskRequest, _task_service_pb2.DeleteTaskResponse]
     """Deletes a task, with its examples when `force` is set."""
+    StartShadow: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.StartShadowRequest, _task_service_pb2.StartShadowResponse]
+    """Begins to try another policy on a share of a task's messages, beside the one that serves and without a word in any
+    answer. It takes the place of one that is tried already.
+    """
+    ListShadows: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.ListShadowsRequest, _task_service_pb2.ListShadowsResponse]
+    """Returns the policies that are tried."""
+    PromoteShadow: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.PromoteShadowRequest, _task_service_pb2.PromoteShadowResponse]
+    """Lets the policy serve that is tried. Refused when the task was changed since it was begun."""
+    StopShadow: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.StopShadowRequest, _task_service_pb2.StopShadowResponse]
+    """Ends the trial; what serves stays."""
 
 @_typing.type_check_only
 class TaskServiceAsyncStub(TaskServiceStub):
@@ -59,6 +69,16 @@ class TaskServiceAsyncStub(TaskServiceStub):
     """Changes a task. A label that still has examples can't be taken away; `multi_label` can't change."""
     DeleteTask: _aio.UnaryUnaryMultiCallable[_task_service_pb2.DeleteTaskRequest, _task_service_pb2.DeleteTaskResponse]  # type: ignore[assignment]
     """Deletes a task, with its examples when `force` is set."""
+    StartShadow: _aio.UnaryUnaryMultiCallable[_task_service_pb2.StartShadowRequest, _task_service_pb2.StartShadowResponse]  # type: ignore[assignment]
+    """Begins to try another policy on a share of a task's messages, beside the one that serves and without a word in any
+    answer. It takes the place of one that is tried already.
+    """
+    ListShadows: _aio.UnaryUnaryMultiCallable[_task_service_pb2.ListShadowsRequest, _task_service_pb2.ListShadowsResponse]  # type: ignore[assignment]
+    """Returns the policies that are tried."""
+    PromoteShadow: _aio.UnaryUnaryMultiCallable[_task_service_pb2.PromoteShadowRequest, _task_service_pb2.PromoteShadowResponse]  # type: ignore[assignment]
+    """Lets the policy serve that is tried. Refused when the task was changed since it was begun."""
+    StopShadow: _aio.UnaryUnaryMultiCallable[_task_service_pb2.StopShadowRequest, _task_service_pb2.StopShadowResponse]  # type: ignore[assignment]
+    """Ends the trial; what serves stays."""
 
 class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
     """Keeps the tasks: their labels and policies."""
@@ -102,5 +122,39 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_task_service_pb2.DeleteTaskResponse, _abc.Awaitable[_task_service_pb2.DeleteTaskResponse]]:
         """Deletes a task, with its examples when `force` is set."""
+
+    @_abc_1.abstractmethod
+    def StartShadow(
+        self,
+        request: _task_service_pb2.StartShadowRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_service_pb2.StartShadowResponse, _abc.Awaitable[_task_service_pb2.StartShadowResponse]]:
+        """Begins to try another policy on a share of a task's messages, beside the one that serves and without a word in any
+        answer. It takes the place of one that is tried already.
+        """
+
+    @_abc_1.abstractmethod
+    def ListShadows(
+        self,
+        request: _task_service_pb2.ListShadowsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_service_pb2.ListShadowsResponse, _abc.Awaitable[_task_service_pb2.ListShadowsResponse]]:
+        """Returns the policies that are tried."""
+
+    @_abc_1.abstractmethod
+    def PromoteShadow(
+        self,
+        request: _task_service_pb2.PromoteShadowRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_service_pb2.PromoteShadowResponse, _abc.Awaitable[_task_service_pb2.PromoteShadowResponse]]:
+        """Lets the policy serve that is tried. Refused when the task was changed since it was begun."""
+
+    @_abc_1.abstractmethod
+    def StopShadow(
+        self,
+        request: _task_service_pb2.StopShadowRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_service_pb2.StopShadowResponse, _abc.Awaitable[_task_service_pb2.StopShadowResponse]]:
+        """Ends the trial; what serves stays."""
 
 def add_TaskServiceServicer_to_server(servicer: TaskServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

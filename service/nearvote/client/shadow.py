@@ -1,0 +1,64 @@
+"""What each call for trials of policies sends and what it makes of the answer: once, for both clients."""
+
+from dataclasses import dataclass
+
+from nearvote.client.calls import Call
+from nearvote.rpc import wire
+from nearvote.tasks.task import Task
+from nearvote.v1 import task_pb2
+from nearvote.v1 import task_service_pb2 as tasks
+from nearvote.voting.policy import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Shadow:
+    """A policy that is tried beside the one that serves.
+
+    Attributes:
+        task: The task.
+        policy: The policy that is tried.
+        share: On which share of the task's messages, above 0 and up to 1.
+        policy_version: Version of the task that it was begun on.
+        started_us: When it was begun, in microseconds since 1970-01-01 UTC.
+        outdated: Whether the task was changed since: then it is tried no more, and can't be promoted.
+    """
+
+    task: str
+    policy: Policy
+    share: float
+    policy_version: int
+    started_us: int
+    outdated: bool
+
+
+def start_shadow(task: str, policy: Policy, share: float) -> Call[Shadow]:
+    """Begins to try a policy."""
+    request = tasks.StartShadowRequest(task=task, policy=wire.policy_to_wire(policy), share=share)
+    return Call("task", "StartShadow", request, lambda reply: _shadow(reply.shadow))
+
+
+def list_shadows() -> Call[list[Shadow]]:
+    """Reads what is tried."""
+    return Call("task", "ListShadows", tasks.ListShadowsRequest(), lambda reply: [*map(_shadow, reply.shadows)])
+
+
+def promote_shadow(task: str) -> Call[Task]:
+    """Lets a policy serve that is tried."""
+    request = tasks.PromoteShadowRequest(task=task)
+    return Call("task", "PromoteShadow", request, lambda reply: wire.task_from_wire(reply.task))
+
+
+def stop_shadow(task: str) -> Call[None]:
+    """Ends a trial."""
+    return Call("task", "StopShadow", tasks.StopShadowRequest(task=task), lambda _: None)
+
+
+def _shadow(message: task_pb2.Shadow) -> Shadow:
+    return Shadow(
+        task=message.task,
+        policy=wire.policy_from_wire(message.policy),
+        share=message.share,
+        policy_version=message.policy_version,
+        started_us=wire.time_from_wire(message.start_time),
+        outdated=message.outdated,
+    )
