@@ -14,6 +14,7 @@ from nearvote.limits import Limits
 from nearvote.shadow import MAX_WAITING, Shadowing, is_drawn
 from nearvote.tasks.registry import REFRESH_SECONDS, TaskRegistry
 from nearvote.tasks.shadows import Shadows
+from nearvote.voting.metric import Slot
 from nearvote.voting.policy import Action, LabelPolicy, Policy
 from tests.conftest import Desk
 
@@ -175,6 +176,18 @@ async def test_what_was_changed_meanwhile_is_not_overwritten(trial: Trial) -> No
     await trial.ask("unlike anything")
     assert not trial.counts.outcomes
     assert "spam" in await trial.shadows.read("acme"), "it is there to be seen, and begun again"
+
+
+async def test_a_promotion_keeps_the_fit_of_another_replica(trial: Trial) -> None:
+    """A replica that has not yet read of a fit lets the policy serve with that fit, and not with the one it knows."""
+    desk = trial.desk
+    task = await desk.tasks.get("acme", "spam")
+    other = TaskRegistry(desk.store, Limits(), now_us=desk.clock.now_us)
+    async with other.changing("acme"):
+        await other.switch("acme", task, policy=task.policy, fit_version=7, slot=Slot.A)
+    await Shadows(desk.store, other, Limits()).start("acme", "spam", FAR, 1.0)
+    promoted = await trial.shadows.promote("acme", "spam")
+    assert (promoted.policy, promoted.fit_version, promoted.slot) == (FAR, 7, Slot.A)
 
 
 async def test_it_goes_with_its_task(trial: Trial) -> None:
