@@ -147,16 +147,7 @@ async def parts_of(
         stack.push_async_callback(engine.close)
         bare = encoder or await _encoder(settings, engine)
         observed = ObservedEncoder(bare, metrics)
-        on_cuda = bare.spec.engine == "torch-cuda"
-        if on_cuda:
-            batcher = Batcher(observed, CUDA_BATCH_TOKENS, max_queued_tokens=settings.max_queued_tokens)
-        else:
-            several = bare.spec.engine.startswith("onnx")  # the others have threads of their own
-            batcher = Batcher(
-                observed,
-                workers=(settings.threads or usable_cores()) if several else 1,
-                max_queued_tokens=settings.max_queued_tokens,
-            )
+        batcher = _batcher(observed, settings)
         stack.push_async_callback(batcher.close)
         metrics.watch_queue(lambda: batcher.depth, lambda: batcher.queued_tokens)
         store = await open_store(engine, _space(observed.spec, settings))
@@ -235,6 +226,14 @@ async def parts_of(
             tracing,
             access,
         )
+
+
+def _batcher(encoder: Encoder, settings: Settings) -> Batcher:
+    if encoder.spec.engine == "torch-cuda":
+        return Batcher(encoder, CUDA_BATCH_TOKENS, max_queued_tokens=settings.max_queued_tokens)
+    several = encoder.spec.engine.startswith("onnx")  # the others have threads of their own
+    workers = (settings.threads or usable_cores()) if several else 1
+    return Batcher(encoder, workers=workers, max_queued_tokens=settings.max_queued_tokens)
 
 
 def _observed(

@@ -12,8 +12,9 @@ from nearvote.classify import Answered, Classification, Options
 from nearvote.errors import InvalidField, InvalidTask, ShadowNotFound, StoreUnavailable, TaskChanged, TaskNotFound
 from nearvote.limits import Limits
 from nearvote.shadow import MAX_WAITING, Shadowing, is_drawn
-from nearvote.tasks.registry import REFRESH_SECONDS, TaskRegistry
+from nearvote.tasks.registry import TaskRegistry
 from nearvote.tasks.shadows import Shadows
+from nearvote.tasks.snapshots import REFRESH_SECONDS
 from nearvote.voting.metric import Slot
 from nearvote.voting.policy import Action, LabelPolicy, Policy
 from tests.conftest import Desk

@@ -15,7 +15,8 @@ from nearvote.clock import system_us
 from nearvote.errors import InvalidField, ShadowNotFound, StoreUnavailable, TaskChanged
 from nearvote.limits import Limits
 from nearvote.tasks.document import DocumentStore
-from nearvote.tasks.registry import REFRESH_SECONDS, TaskRegistry
+from nearvote.tasks.registry import TaskRegistry
+from nearvote.tasks.snapshots import REFRESH_SECONDS
 from nearvote.tasks.task import Task
 from nearvote.voting.policy import Policy
 
