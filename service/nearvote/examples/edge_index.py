@@ -54,9 +54,8 @@ def build_index(path: Path) -> int:
         StoreUnavailable: It could not be built.
     """
     script = Path(__file__).with_name("edge_optimize.py")
-    # Our own interpreter and our own script; the path is one of our own folders.
     command = [sys.executable, str(script), str(path), str(os.getpid())]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - script and folder are ours
     if done.returncode:
         raise StoreUnavailable(f"the index of {path} could not be built: {done.stderr.strip()[-500:]}")
     count = int(done.stdout)
