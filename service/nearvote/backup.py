@@ -29,6 +29,7 @@ from nearvote.examples.spaces import (
     vector_names,
 )
 from nearvote.examples.store import VectorSpace
+from nearvote.tasks.leases import LEASES_KIND
 from nearvote.version import VERSION
 
 FORMAT = 1
@@ -227,11 +228,16 @@ async def _is_empty(engine: Engine) -> bool:
     return True
 
 
+def _is_kept(document: Found) -> bool:
+    """Whether a document says what is stored, not where, nor who is at work on it."""
+    return not is_space_document(document) and document.payload.get("kind") != LEASES_KIND
+
+
 async def _pages(engine: Engine, collection: str, name: str, space: VectorSpace) -> AsyncIterator[list[Found]]:
     from_id = None
     while True:
         page, from_id = await engine.scroll(collection, {}, _PAGE[name], from_id, vector_names(name, space))
-        page = [point for point in page if not (name == "state" and is_space_document(point))]
+        page = [point for point in page if name != "state" or _is_kept(point)]
         if page:
             yield page
         if from_id is None:

@@ -16,7 +16,7 @@ LEASE_SECONDS = 20.0
 RENEW_SECONDS = LEASE_SECONDS / 4
 _LOOK_SECONDS = 0.5
 
-_KIND = "lease"
+LEASES_KIND = "lease"
 _FREE: dict[str, Any] = {"holder": "", "until_us": 0}
 
 
@@ -50,13 +50,13 @@ class Leases:
         Raises:
             StoreUnavailable: The store did not answer.
         """
-        read = await self._store.read_document(_KIND, tenant, name)
+        read = await self._store.read_document(LEASES_KIND, tenant, name)
         body, revision = read or (_FREE, None)
         is_void = self._alone and body.get("process") != self._process
         if body["until_us"] > self._now_us() and not is_void:
             return None
         lease = Lease(self, tenant, name)
-        taken = await self._store.put_document_if(_KIND, tenant, name, self._body(lease), revision)
+        taken = await self._store.put_document_if(LEASES_KIND, tenant, name, self._body(lease), revision)
         return lease if taken else None
 
     async def wait(self) -> None:
@@ -65,30 +65,30 @@ class Leases:
 
     async def revoke(self, tenant: str, name: str) -> None:
         """Takes a lease from whoever has it, who notices when it is renewed or looked at."""
-        if await self._store.document(_KIND, tenant, name) is not None:
-            await self._store.put_document(_KIND, tenant, name, _FREE)
+        if await self._store.document(LEASES_KIND, tenant, name) is not None:
+            await self._store.put_document(LEASES_KIND, tenant, name, _FREE)
 
     async def is_held(self, lease: "Lease") -> bool:
         """Whether a lease is still its holder's."""
-        body = await self._store.document(_KIND, lease.tenant, lease.name)
+        body = await self._store.document(LEASES_KIND, lease.tenant, lease.name)
         return body is not None and body["holder"] == lease.holder
 
     async def release(self, lease: "Lease") -> None:
         """Lets others have it."""
-        read = await self._store.read_document(_KIND, lease.tenant, lease.name)
+        read = await self._store.read_document(LEASES_KIND, lease.tenant, lease.name)
         if read is not None and read[0]["holder"] == lease.holder:
-            await self._store.put_document_if(_KIND, lease.tenant, lease.name, _FREE, read[1])
+            await self._store.put_document_if(LEASES_KIND, lease.tenant, lease.name, _FREE, read[1])
 
     async def renew(self, lease: "Lease", lost: Callable[[], None]) -> None:
         """Renews a lease for as long as it is let; tells when it is another's, and ends."""
         while True:
             await self._pause(RENEW_SECONDS)
             with contextlib.suppress(StoreUnavailable):  # tried again; it may run out meanwhile
-                read = await self._store.read_document(_KIND, lease.tenant, lease.name)
+                read = await self._store.read_document(LEASES_KIND, lease.tenant, lease.name)
                 if read is None or read[0]["holder"] != lease.holder:
                     lost()
                     return
-                await self._store.put_document_if(_KIND, lease.tenant, lease.name, self._body(lease), read[1])
+                await self._store.put_document_if(LEASES_KIND, lease.tenant, lease.name, self._body(lease), read[1])
 
     def _body(self, lease: "Lease") -> dict[str, Any]:
         until_us = self._now_us() + round(LEASE_SECONDS * 1_000_000)
