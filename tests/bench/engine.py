@@ -26,12 +26,12 @@ _ALONE = 400  # texts that go one at a time
 
 
 def onnx_in_bulk(encoder: Encoder, texts: Sequence[str], budget: int) -> None:
-    """Tokenizes texts, cuts them, sorts the windows by length, and encodes batches of up to so many padded tokens."""
+    """Tokenizes texts, cuts them, sorts the windows by length, and encodes batches that cost up to so many tokens."""
     windows = sorted((window for own in cut(encoder, texts) for window in own), key=len)
     start = 0
     while start < len(windows):
         end = start + 1
-        while end < len(windows) and len(windows[end]) * (end + 1 - start) <= budget:
+        while end < len(windows) and encoder.spec.cost(windows[start : end + 1]) <= budget:
             end += 1
         encoder.encode(windows[start:end])
         start = end

@@ -2,6 +2,7 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
@@ -160,6 +161,20 @@ async def test_windows_of_like_length_go_together(gated: Gated, batcher: Batcher
     gated.gate.set()
     await _all(*tasks)
     assert [_firsts(batch) for batch in gated.batches] == [[0], [1, 3, 5], [2, 4]]
+
+
+async def test_windows_that_are_packed_go_in_order(gated: Gated) -> None:
+    """Where nothing is filled up, a batch has as many tokens as the budget allows, of whoever waits longest."""
+    gated.spec = replace(gated.spec, packs=True)
+    batcher = Batcher(gated, max_batch_tokens=12)
+    gated.gate.clear()
+    first = asyncio.create_task(batcher.encode([_window(0)]))
+    await gated.entered.wait()
+    tasks = await _queued(batcher, *[[_window(i, length)] for i, length in enumerate((1, 8, 5, 2, 9), 1)])
+    gated.gate.set()
+    await _all(first, *tasks)
+    await batcher.close()
+    assert [_firsts(batch) for batch in gated.batches] == [[0], [1, 2, 4], [3], [5]]
 
 
 @pytest.mark.usefixtures("busy")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from sentence_transformers import SentenceTransformer
 
-from nearvote.embedding import load, onnx_export
+from nearvote.embedding import load, onnx_export, onnx_graphs
 from nearvote.embedding.encoder import Encoder, Matrix, Tokens
 from nearvote.embedding.hashing_encoder import HashingEncoder
 from nearvote.embedding.load import load_encoder
@@ -80,6 +80,25 @@ def test_padding_changes_nothing(encoder: Encoder) -> None:
     """A text has the same vector alone and beside longer ones."""
     alone = np.concatenate([_embed(encoder, [text]) for text in _TEXTS])
     np.testing.assert_allclose(_embed(encoder, _TEXTS), alone, atol=1e-5)
+
+
+def test_windows_go_end_to_end(encoder: Encoder) -> None:
+    """The default model's windows are packed, and a batch costs the sum of their tokens."""
+    assert encoder.spec.packs
+    assert encoder.spec.cost([np.zeros(3, np.int32), np.zeros(5, np.int32)]) == 8
+
+
+def test_a_model_that_does_not_pack_is_padded(
+    encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When windows that go end to end see one another, the check finds it, and they are filled up instead."""
+    monkeypatch.setattr(onnx_graphs, "_UNSEEN", 0.0)
+    onnx_export.export(find_model(DEFAULT_MODEL), tmp_path / "export")
+    padded = OnnxEncoder(tmp_path / "export", threads=1)
+    assert not padded.spec.packs
+    assert padded.spec.cost([np.zeros(3, np.int32), np.zeros(5, np.int32)]) == 10
+    assert padded.spec.key == encoder.spec.key
+    assert ((_embed(encoder, _TEXTS) * _embed(padded, _TEXTS)).sum(axis=1) >= 0.9999).all()
 
 
 def test_no_windows(encoder: Encoder) -> None:

@@ -68,7 +68,8 @@ class Batcher:
 
     Clients take turns, and each one's requests among themselves: the oldest window of the one whose turn it is always
     goes next, so a short message waits for as many batches as there are requests, not for all windows of a long mail
-    before it. Windows of like length go with it, since a batch costs as much as its longest window times their number.
+    before it. The next ones go with it; those of like length where the encoder fills windows up to the longest, since a
+    batch then costs as much as its longest window times their number.
 
     What would not fit into the queue, or not be done in time, is refused at once; a flow that can wait is held back.
 
@@ -78,7 +79,7 @@ class Batcher:
 
     Args:
         encoder: Its `encode` is called by these threads.
-        max_batch_tokens: Windows times longest window of a batch, at most; a window above it goes alone.
+        max_batch_tokens: What a batch costs (`EncoderSpec.cost`), at most; a window above it goes alone.
         workers: Batches that are encoded at a time.
         max_queued_tokens: Tokens of requests that are not done yet, at most; clients share them (`Shares`).
     """
@@ -94,6 +95,7 @@ class Batcher:
         self._encoder = encoder
         self._max_batch_tokens = max_batch_tokens
         self._lookahead = max(LOOKAHEAD, max_batch_tokens // _SHORTEST)
+        self._packs = encoder.spec.packs
         self._workers = workers
         self._queue = threading.Condition()  # held while any of what follows is changed
         self._flows: dict[str, deque[deque[_Waiting]]] = {}  # requests by flow, those whose turn it is first
@@ -254,7 +256,7 @@ class Batcher:
                 loop.call_soon_threadsafe(tell)
 
     def _take(self, *, long: bool) -> list[_Waiting]:
-        """Takes a window of the request whose turn it is, and those nearest to it in length that the budget allows.
+        """Takes a window of the request whose turn it is, and of those that wait behind it what the budget allows.
 
         Without `long` the turn is that of the first request whose next window is short; there may be none. Those that
         are passed over keep their place.
@@ -267,16 +269,16 @@ class Batcher:
         own = served[0]
         each = max(1, self._lookahead // sum(map(len, self._flows.values())))
         ahead = [item for request in self._each_request() for item in islice(request, each)][: self._lookahead]
-        ahead.sort(key=lambda item: abs(len(item.window) - len(own.window)))  # stable: the earlier of equals first
-        batch: list[_Waiting] = []
-        longest = 0
+        if not self._packs:
+            ahead.sort(key=lambda item: abs(len(item.window) - len(own.window)))  # stable: the earlier of equals first
+        batch = [own]
+        longest = tokens = len(own.window)
         for item in ahead:
-            if not long and _is_long(item):
+            length = len(item.window)
+            cost = tokens + length if self._packs else max(longest, length) * (len(batch) + 1)
+            if item is own or cost > self._max_batch_tokens or (not long and _is_long(item)):
                 continue
-            grown = max(longest, len(item.window))
-            if batch and grown * (len(batch) + 1) > self._max_batch_tokens:
-                break
-            longest = grown
+            longest, tokens = max(longest, length), tokens + length
             batch.append(item)
         taken = {id(item) for item in batch}
         for request in self._each_request():

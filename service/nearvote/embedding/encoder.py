@@ -28,6 +28,8 @@ class EncoderSpec:
         engine: What computes it; not part of its identity.
         label_agreement: Share of examples that have the same label as in full precision, in [0, 1]; measured when the
             model was made smaller, 1 for one in full precision. Not part of its identity.
+        packs: Whether it takes the windows of a batch end to end: what a batch costs is then the sum of their tokens,
+            not their number times the longest. Not part of its identity.
     """
 
     model: str
@@ -38,12 +40,18 @@ class EncoderSpec:
     fingerprint: str
     engine: str
     label_agreement: float = 1.0
+    packs: bool = False
 
     @property
     def key(self) -> str:
         """16 hexadecimal digits, equal for specs whose vectors may be compared."""
         identity = f"{self.fingerprint}|{self.dimension}|{self.pooling}|{self.max_tokens}|text {TEXT_VERSION}"
         return hashlib.sha256(identity.encode()).hexdigest()[:16]
+
+    def cost(self, windows: Sequence[Tokens]) -> int:
+        """Tokens that a batch of windows takes the encoder, special ones left out, with what fills it up."""
+        lengths = [len(window) for window in windows]
+        return sum(lengths) if self.packs else len(lengths) * max(lengths, default=0)
 
 
 class Encoder(Protocol):

@@ -61,6 +61,7 @@ class OnnxEncoder:
         # a batch wait for one another, and most for the one that another thread has taken the core from.
         self._wide = _session(model, threads)
         self._narrow = _session(model, 1) if threads > 1 else self._wide
+        self._inputs = [one.name for one in self._wide.get_inputs()]
         self._check(np.load(folder / "probes.npy", allow_pickle=False), _LEAST_COSINE[precision])
 
     def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
@@ -71,9 +72,9 @@ class OnnxEncoder:
         """(n, dimension) float32, rows of length 1."""
         if not windows:
             return np.empty((0, self.spec.dimension), dtype=np.float32)
-        ids, mask = self._tokenizer.pad(windows)
+        arrays = self._tokenizer.pack(windows) if self.spec.packs else self._tokenizer.pad(windows)
         session = self._wide if alone else self._narrow
-        (vectors,) = session.run(None, {"input_ids": ids, "attention_mask": mask})
+        (vectors,) = session.run(None, dict(zip(self._inputs, arrays, strict=True)))
         return normalized(vectors)
 
     def _check(self, expected: Matrix, least: float) -> None:
@@ -101,6 +102,8 @@ def _session(model: Path, threads: int) -> ort.InferenceSession:
 def encode_probes(encoder: OnnxEncoder) -> Matrix:
     """Vectors of the probe texts' first windows, (number of probes, dimension)."""
     windows = [tokens[: encoder.window_tokens] for tokens in encoder.tokenize(PROBES)]
+    if encoder.spec.packs:  # together, so that one which looks at its neighbour is found out
+        return encoder.encode(windows)
     return np.concatenate([encoder.encode([window]) for window in windows])
 
 

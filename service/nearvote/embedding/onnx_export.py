@@ -9,26 +9,17 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import structlog
 import torch
 from sentence_transformers import SentenceTransformer
-from transformers import PreTrainedModel
 
 from nearvote.embedding.encoder import DEFAULT_MAX_TOKENS, EncoderSpec, normalized
 from nearvote.embedding.models import ModelFiles
 from nearvote.embedding.onnx_encoder import PROBES, OnnxEncoder
+from nearvote.embedding.onnx_graphs import Packed, Padded, can_pack, transformer_of
 from nearvote.embedding.torch_encoder import load_original, pooling_of, save_tokenizer
 
-
-class _Graph(torch.nn.Module):
-    """Transformer, pooling and the rest in one graph: token ids in, vectors out."""
-
-    def __init__(self, model: SentenceTransformer) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        features = self.model({"input_ids": input_ids, "attention_mask": attention_mask})
-        return torch.nn.functional.normalize(features["sentence_embedding"], dim=1)
+_log = structlog.get_logger(__name__)
 
 
 def export(files: ModelFiles, folder: Path) -> None:
@@ -60,11 +51,23 @@ def export(files: ModelFiles, folder: Path) -> None:
             engine="",
         )
         described = asdict(spec)
-        del described["engine"], described["label_agreement"]
-        (draft / "export.json").write_text(json.dumps({"spec": described, "pad_id": pad_id}, indent=1))
+        del described["engine"], described["label_agreement"], described["packs"]
         np.save(draft / "probes.npy", probes)
-        _write_graph(model, draft / "model.onnx")
-        OnnxEncoder(draft, threads=1)  # the check
+
+        def make(*, packs: bool) -> None:
+            meta = {"spec": {**described, "packs": packs}, "pad_id": pad_id}
+            (draft / "export.json").write_text(json.dumps(meta, indent=1))
+            _write_graph(model, Packed(model) if packs else Padded(model), draft / "model.onnx")
+            OnnxEncoder(draft, threads=1)  # the check
+
+        if can_pack(model):
+            try:
+                make(packs=True)
+            except Exception as error:  # noqa: BLE001 - whatever does not pack can be padded
+                _log.warning("export_not_packed", error=str(error), next="windows are filled up to the longest")
+                make(packs=False)
+        else:
+            make(packs=False)
         shutil.rmtree(folder, ignore_errors=True)
         try:
             draft.rename(folder)
@@ -73,25 +76,21 @@ def export(files: ModelFiles, folder: Path) -> None:
                 raise
 
 
-def _write_graph(model: SentenceTransformer, path: Path) -> None:
-    for module in model.modules():
-        if isinstance(module, PreTrainedModel):
-            # Attention as plain products: what torch's own attention is exported to takes a tenth longer.
-            module.set_attn_implementation("eager")
-    ids = torch.tensor([[5, 6, 7, 8], [5, 6, 7, 0]])
-    mask = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])
-    dynamic = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
+def _write_graph(model: SentenceTransformer, graph: Packed | Padded, path: Path) -> None:
+    if (transformer := transformer_of(model)) is not None:
+        # Attention as plain products: what torch's own attention is exported to takes a tenth longer.
+        transformer.set_attn_implementation("eager")
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own use of what it deprecates
         # And what it misses of packages that we do not need.
         logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
         torch.onnx.export(
-            _Graph(model).eval(),
-            (ids, mask),
+            graph.eval(),
+            graph.sample,
             path,
-            input_names=["input_ids", "attention_mask"],
+            input_names=graph.inputs,
             output_names=["vectors"],  # not "embedding": a node inside the graph has that name
-            dynamic_shapes={"input_ids": dynamic, "attention_mask": dynamic},
+            dynamic_shapes=[dict.fromkeys(range(one.dim()), torch.export.Dim.DYNAMIC) for one in graph.sample],
             dynamo=True,
             # Weights in a file of their own are mapped, not read: what several sessions use is in memory once.
             external_data=True,

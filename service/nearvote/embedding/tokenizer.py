@@ -57,3 +57,17 @@ class ModelTokenizer:
             ids[row, end : end + len(self._suffix)] = self._suffix
             mask[row, : end + len(self._suffix)] = 1
         return ids, mask
+
+    def pack(self, windows: Sequence[Tokens]) -> tuple[npt.NDArray[np.int64], ...]:
+        """A batch of windows end to end, each framed by special tokens.
+
+        Returns:
+            Of each token its id, its place in its window, and its window, each (tokens,) int64; and the length of each
+            window, (n,) int64.
+        """
+        prefix, suffix = np.array(self._prefix, np.int64), np.array(self._suffix, np.int64)
+        ids = np.concatenate([part for window in windows for part in (prefix, window, suffix)], dtype=np.int64)
+        lengths = np.array([len(window) for window in windows], np.int64) + self.special_tokens
+        window_of = np.repeat(np.arange(len(windows)), lengths)
+        starts = np.cumsum(lengths) - lengths
+        return ids, np.arange(len(ids)) - starts[window_of], window_of, lengths

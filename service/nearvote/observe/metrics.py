@@ -199,10 +199,10 @@ class Metrics:
         """A call was refused for who called."""
         self._denied.labels(reason).inc()
 
-    def encoded(self, windows: int, longest: int) -> None:
+    def encoded(self, windows: int, tokens: int) -> None:
         """A batch went through the encoder."""
         self._batch_windows.observe(windows)
-        self._batch_tokens.observe(windows * longest)
+        self._batch_tokens.observe(tokens)
 
     def classified(self, tenant: str, classifications: Sequence[Classification]) -> None:
         """Messages of one call were labelled."""
@@ -325,5 +325,5 @@ class ObservedEncoder:
     def encode(self, windows: Sequence[Tokens], *, alone: bool = True) -> Matrix:
         """As the encoder does, measured."""
         vectors = self._encoder.encode(windows, alone=alone)
-        self._metrics.encoded(len(windows), max(map(len, windows)))
+        self._metrics.encoded(len(windows), self.spec.cost(windows))
         return vectors
