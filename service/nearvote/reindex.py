@@ -1,5 +1,6 @@
 """Embedding all examples again, for another encoder, while the service is stopped."""
 
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -8,9 +9,17 @@ from nearvote.audit.event import Action
 from nearvote.audit.log import Recorder, Unrecorded
 from nearvote.embedding.embedder import Embedder
 from nearvote.examples.audited import deleted
-from nearvote.examples.engine import Engine
+from nearvote.examples.engine import Engine, Point
 from nearvote.examples.qdrant_store import QdrantStore
-from nearvote.examples.spaces import activate_space, create_space, drop_inactive, open_store, stored_places
+from nearvote.examples.spaces import (
+    activate_space,
+    create_space,
+    drop_inactive,
+    is_space_document,
+    new_state_name,
+    open_store,
+    stored_places,
+)
 from nearvote.examples.store import EmbeddedExample, VectorSpace
 from nearvote.tasks.changes import change_of_task
 from nearvote.tasks.document import TASKS_KIND, task_from_document, task_to_document
@@ -18,6 +27,7 @@ from nearvote.tasks.fits import Fits
 
 # Examples embedded and written at a time.
 _CHUNK = 256
+_DOCUMENTS = 4  # copied at a time; one may be a fit, of megabytes
 _REINDEX = Caller(name="(reindex)")  # whoever ran the command
 
 
@@ -45,7 +55,7 @@ async def reindex(
 ) -> Reindexed:
     """Embeds the stored texts with another encoder and makes its vectors the ones that are served.
 
-    Cut short, the old vectors stay in force, and the next run begins anew.
+    Cut short, the old vectors stay in force with the fits that are of them, and the next run begins anew.
 
     Args:
         engine: Where the examples are.
@@ -64,13 +74,27 @@ async def reindex(
         return Reindexed(0, ())
     old = await open_store(engine, places.space)
     await drop_inactive(engine)  # what an earlier run left
-    new = await create_space(engine, space, state=places.state)
+    new = await create_space(engine, space, state=new_state_name(secrets.token_hex(4)))
     audit = audit or Unrecorded()
     report = await _copy(old, new, embedder, progress, audit)
+    await _copy_documents(engine, old, new)
     refit = await _drop_fits(new, audit)
     await activate_space(engine, new, space, places.feedback)
     await drop_inactive(engine)
     return replace(report, unfitted_tasks=refit)
+
+
+async def _copy_documents(engine: Engine, old: QdrantStore, new: QdrantStore) -> None:
+    """Tasks and what else stands beside the examples: the old ones stay as they are until the new ones are active."""
+    from_id = None
+    while True:
+        found, from_id = await engine.scroll(old.collections["state"], {}, _DOCUMENTS, from_id)
+        await engine.upsert(
+            new.collections["state"],
+            [Point(one.id, one.payload) for one in found if not is_space_document(one)],
+        )
+        if from_id is None:
+            return
 
 
 async def _drop_fits(store: QdrantStore, audit: Recorder) -> tuple[str, ...]:

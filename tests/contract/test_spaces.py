@@ -159,8 +159,8 @@ async def test_reindex(engine: Engine) -> None:
         await open_store(engine, OLD_SPACE)
 
 
-async def test_reindex_undoes_fits(engine: Engine) -> None:
-    """What was learned of the former vectors goes with them: tasks have the policy from before their first fit."""
+async def fitted(engine: Engine) -> dict[str, Task]:
+    """Two tasks with fits of the former vectors, of two tenants, and one without; as they were before."""
     await stored(engine, ["money for you", "see you later"])
     store = await open_store(engine, OLD_SPACE)
     fits, before = Fits(store), {"other": replace(TASK, name="other"), "plain": replace(TASK, name="plain")}
@@ -183,6 +183,12 @@ async def test_reindex_undoes_fits(engine: Engine) -> None:
         fitted = replace(task, fit_version=2, slot=Slot.B, policy=Policy(k=12))
         await store.put_document("task", tenant, task.name, task_to_document(fitted))
     await store.put_document("task", "acme", "plain", task_to_document(before["plain"]))
+    return before
+
+
+async def test_reindex_undoes_fits(engine: Engine) -> None:
+    """What was learned of the former vectors goes with them: tasks have the policy from before their first fit."""
+    before = await fitted(engine)
     report = await embedded_again(engine, NEW)
     assert report.unfitted_tasks == ("other", "spam")
     (event,) = await recorded(engine)
@@ -220,6 +226,25 @@ async def test_reindex_cut_short(engine: Engine) -> None:
 
     assert await embedded_again(engine, NEW) == Reindexed(299, ())
     assert await everything(await open_store(engine, NEW_SPACE)) == examples
+
+
+async def test_reindex_cut_short_before_the_switch(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut short when all but the switch is done, tasks and fits are as they were; the next run does it whole."""
+    await fitted(engine)
+    old = await open_store(engine, OLD_SPACE)
+    stood = [await old.every_document(kind) for kind in ("task", "fit")]
+    assert [len(found) for found in stood] == [3, 4]
+
+    async def cut(*_: object) -> None:
+        raise CutShortError
+
+    with monkeypatch.context() as patched:
+        patched.setattr("nearvote.reindex.activate_space", cut)
+        with pytest.raises(CutShortError):
+            await embedded_again(engine, NEW)
+    again = await open_store(engine, OLD_SPACE)
+    assert [await again.every_document(kind) for kind in ("task", "fit")] == stood
+    assert (await embedded_again(engine, NEW)).unfitted_tasks == ("other", "spam")
 
 
 async def test_reindex_and_back(engine: Engine) -> None:
