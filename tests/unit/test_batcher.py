@@ -177,6 +177,15 @@ async def test_windows_that_are_packed_go_in_order(gated: Gated) -> None:
     assert [_firsts(batch) for batch in gated.batches] == [[0], [1, 2, 4], [3], [5]]
 
 
+async def test_packed_windows_cost_their_special_tokens(gated: Gated) -> None:
+    """Tiny windows that are packed count with what the model wants around each: else hundreds would be one batch."""
+    gated.spec, gated.window_tokens = replace(gated.spec, packs=True), 62  # two special ones in 64
+    batcher = Batcher(gated, max_batch_tokens=12)
+    await batcher.encode([_window(i) for i in range(6)])
+    await batcher.close()
+    assert [len(batch) for batch in gated.batches] == [4, 2]
+
+
 @pytest.mark.usefixtures("busy")
 async def test_the_oldest_is_never_left_behind(gated: Gated, batcher: Batcher) -> None:
     """Every batch has the oldest window that waits, however many others fit each other better."""

@@ -17,8 +17,8 @@ from nearvote.deadline import within_deadline
 from nearvote.embedding.encoder import Encoder, Matrix, Tokens
 from nearvote.errors import Overloaded
 
-# Padded tokens a batch. On two cores such a batch takes some 20 ms; with four times as many the encoder does a sixth
-# less, as what it works on no longer stays in the processor's caches.
+# What a batch costs at most (`EncoderSpec.cost`). On two cores such a batch takes some 20 ms; with four times as many
+# tokens the encoder does a sixth less, as what it works on no longer stays in the processor's caches.
 MAX_BATCH_TOKENS = 256
 # A GPU is not full with less.
 CUDA_BATCH_TOKENS = 32_768
@@ -79,7 +79,8 @@ class Batcher:
 
     Args:
         encoder: Its `encode` is called by these threads.
-        max_batch_tokens: What a batch costs (`EncoderSpec.cost`), at most; a window above it goes alone.
+        max_batch_tokens: What a batch costs (`EncoderSpec.cost`), at most, special tokens included where windows are
+            packed; a window above it goes alone.
         workers: Batches that are encoded at a time.
         max_queued_tokens: Tokens of requests that are not done yet, at most; clients share them (`Shares`).
     """
@@ -96,6 +97,7 @@ class Batcher:
         self._max_batch_tokens = max_batch_tokens
         self._lookahead = max(LOOKAHEAD, max_batch_tokens // _SHORTEST)
         self._packs = encoder.spec.packs
+        self._framing_tokens = encoder.spec.max_tokens - encoder.window_tokens  # special ones around each window
         self._workers = workers
         self._queue = threading.Condition()  # held while any of what follows is changed
         self._flows: dict[str, deque[deque[_Waiting]]] = {}  # requests by flow, those whose turn it is first
@@ -272,13 +274,16 @@ class Batcher:
         if not self._packs:
             ahead.sort(key=lambda item: abs(len(item.window) - len(own.window)))  # stable: the earlier of equals first
         batch = [own]
-        longest = tokens = len(own.window)
+        longest = len(own.window)
+        # Attention looks at pairs of all that is packed, so many tiny windows are not to come to much by their frames.
+        packed = longest + self._framing_tokens
         for item in ahead:
             length = len(item.window)
-            cost = tokens + length if self._packs else max(longest, length) * (len(batch) + 1)
+            framed = length + self._framing_tokens
+            cost = packed + framed if self._packs else max(longest, length) * (len(batch) + 1)
             if item is own or cost > self._max_batch_tokens or (not long and _is_long(item)):
                 continue
-            longest, tokens = max(longest, length), tokens + length
+            longest, packed = max(longest, length), packed + framed
             batch.append(item)
         taken = {id(item) for item in batch}
         for request in self._each_request():
