@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import grpc
 import pytest
 
 from nearvote.deadline import no_deadline, set_deadline
@@ -167,3 +168,41 @@ async def test_a_server_that_is_back_is_noticed_soon(engine: ServerEngine, proxy
         else:
             break
     assert time.monotonic() - began < 3
+
+
+class _Garbled(grpc.GenericRpcHandler):
+    """Answers every call, but for those of the first who has called: those fail as on a connection that was garbled."""
+
+    def __init__(self) -> None:
+        self.peers: list[str] = []
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[bytes, bytes]":  # noqa: ARG002
+        """A handler, whatever the method."""
+        return grpc.unary_unary_rpc_method_handler(self._answer)
+
+    async def _answer(self, _: bytes, context: "grpc.aio.ServicerContext[bytes, bytes]") -> bytes:
+        if context.peer() not in self.peers:
+            self.peers.append(context.peer())
+        if context.peer() == self.peers[0]:
+            await context.abort(grpc.StatusCode.UNKNOWN, "No status received")
+        return b""
+
+
+async def test_a_garbled_connection_is_left() -> None:
+    """One on which answers can't be read, as none can after a byte of its header table was hit, is not stayed with."""
+    server, garbled = grpc.aio.server(), _Garbled()
+    server.add_generic_rpc_handlers((garbled,))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    engine = ServerEngine.connect("http://127.0.0.1", grpc_port=port, api_key=None, timeout_seconds=1)
+    deadline = time.monotonic() + MUCH_LATER
+    while True:
+        try:
+            await engine.ping()
+            break
+        except StoreUnavailable:
+            assert time.monotonic() < deadline, "it stays with the connection"
+            await asyncio.sleep(0.1)
+    assert len(garbled.peers) > 1
+    await engine.close()
+    await server.stop(None)

@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 import grpc
@@ -33,6 +34,10 @@ _TRIED_AGAIN = {
     "qdrant.Collections": ("List", "CollectionExists"),
 }
 
+# What no server says of a call: its answer was garbled, and with it, where it was the table of header fields that both
+# ends keep (RFC 7541), each that follows on this connection.
+_GARBLED = {grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL}
+
 # Waiting does not mend these.
 _REFUSALS = {
     grpc.StatusCode.UNAUTHENTICATED,
@@ -47,27 +52,40 @@ class ServerEngine:
     Args:
         client: The server's client; closed with the engine. qdrant-client's local mode does as well, for tests.
         timeout_seconds: How long a call may take, with its further tries; less where the caller waits less long.
+        reconnect: Makes a client of the same server, on a connection of its own; None to stay with the first.
     """
 
     kind: Literal["edge", "server"] = "server"
 
-    def __init__(self, client: AsyncQdrantClient, timeout_seconds: float = 10) -> None:
+    def __init__(
+        self,
+        client: AsyncQdrantClient,
+        timeout_seconds: float = 10,
+        reconnect: Callable[[], AsyncQdrantClient] | None = None,
+    ) -> None:
         self._client = client
         self._timeout_seconds = timeout_seconds
+        self._reconnect = reconnect
+        self._connected_at = time.monotonic()
+        self._closing: set[asyncio.Task[None]] = set()
 
     @classmethod
     def connect(cls, url: str, *, grpc_port: int, api_key: str | None, timeout_seconds: int) -> "ServerEngine":
         """An engine on the server at a URL; the connection is made with the first call."""
-        client = AsyncQdrantClient(
-            url=url,
-            prefer_grpc=True,
-            grpc_port=grpc_port,
-            api_key=api_key,
-            timeout=timeout_seconds,
-            check_compatibility=False,  # it asks by HTTP, which may not be open to us
-            grpc_options=_channel_options(timeout_seconds),
-        )
-        return cls(client, timeout_seconds)
+
+        def client() -> AsyncQdrantClient:
+            return AsyncQdrantClient(
+                url=url,
+                prefer_grpc=True,
+                grpc_port=grpc_port,
+                api_key=api_key,
+                timeout=timeout_seconds,
+                check_compatibility=False,  # it asks by HTTP, which may not be open to us
+                pool_size=1,
+                grpc_options=_channel_options(timeout_seconds),
+            )
+
+        return cls(client(), timeout_seconds, client)
 
     async def collections(self) -> set[str]:
         """Names of the collections."""
@@ -204,7 +222,7 @@ class ServerEngine:
 
     async def close(self) -> None:
         """Closes the connection."""
-        await self._client.close()
+        await asyncio.gather(self._client.close(), *self._closing)
 
     async def _answer(self, call: Awaitable[_T]) -> _T:
         try:
@@ -216,10 +234,22 @@ class ServerEngine:
                     "the Qdrant server refused: check its URL, its gRPC port and its API key; its own words are in the "
                     "service's log"
                 ) from error
+            if isinstance(error, grpc.aio.AioRpcError) and error.code() in _GARBLED:
+                self._renew()
             raise StoreUnavailable(
                 "the Qdrant server did not answer, or could not do it: try again; its own words are in the service's "
                 "log"
             ) from error
+
+    def _renew(self) -> None:
+        """Makes the next calls on a new connection; those under way have the old one for as long as they may take."""
+        now = time.monotonic()
+        if self._reconnect is None or now - self._connected_at < self._timeout_seconds:
+            return
+        closing = asyncio.create_task(self._client.close(grpc_grace=self._timeout_seconds))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+        self._client, self._connected_at = self._reconnect(), now
 
 
 def _channel_options(timeout_seconds: float) -> dict[str, Any]:
@@ -249,6 +279,7 @@ def _channel_options(timeout_seconds: float) -> dict[str, Any]:
         "grpc.initial_reconnect_backoff_ms": 200,
         "grpc.max_reconnect_backoff_ms": 1_000,
         "grpc.min_reconnect_backoff_ms": int(timeout_seconds * 500),  # how long making a connection may take
+        "grpc.use_local_subchannel_pool": 1,  # else a new channel goes on with the connection of the old one
     }
 
 

@@ -48,7 +48,7 @@ class TaskServicer(TaskServiceServicer):
 
     async def GetTask(self, request: pb.GetTaskRequest, context: Context) -> pb.GetTaskResponse:
         """Returns one task."""
-        return pb.GetTaskResponse(task=wire.task_to_wire(await self._tasks.get(tenant(), request.name)))
+        return pb.GetTaskResponse(task=wire.task_to_wire(await self._tasks.get(tenant(), request.name, fresh=True)))
 
     async def ListTasks(self, request: pb.ListTasksRequest, context: Context) -> pb.ListTasksResponse:
         """Returns a page of tasks."""
@@ -64,7 +64,7 @@ class TaskServicer(TaskServiceServicer):
     async def UpdateTask(self, request: pb.UpdateTaskRequest, context: Context) -> pb.UpdateTaskResponse:
         """Changes the fields of a task that the mask names."""
         given = wire.task_from_wire(request.task)
-        stored = await self._tasks.get(tenant(), given.name)
+        stored = await self._tasks.get(tenant(), given.name, fresh=True)
         changed = _masked(stored, given, list(request.update_mask.paths))
         # The change is made on what was read here, so it holds only for that.
         expected = given.policy_version or stored.policy_version
