@@ -9,18 +9,21 @@ import fcntl
 import os
 import shutil
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import qdrant_edge as edge
 
 from nearvote.errors import InvalidSetting, NearvoteError, StoreLocked, StoreUnavailable
 from nearvote.examples.disk import Disk
+from nearvote.examples.edge_call import call_edge, is_failure
 from nearvote.examples.edge_index import build_index, forget_index, is_collection, load_indexed
+from nearvote.examples.edge_payloads import Payloads
+from nearvote.examples.edge_rarity import Rarities
 from nearvote.examples.edge_types import filter_to_edge, query_to_edge, vectors_from_edge, vectors_to_edge
-from nearvote.examples.edge_vacuum import finish_vacuum, vacuum_collection
+from nearvote.examples.edge_vacuum import finish_vacuum, is_of_former_layout, vacuum_collection
 from nearvote.examples.engine import (
     Found,
     Hit,
@@ -31,8 +34,6 @@ from nearvote.examples.engine import (
     Schema,
     Vector,
 )
-
-_T = TypeVar("_T")
 
 # Queries run before others get their turn: a few milliseconds of work.
 _QUERY_PART = 16
@@ -79,6 +80,8 @@ class EdgeEngine:
         self._lock: int | None = lock
         self._disk = Disk(folder, lock, min_free_bytes)
         self._shards: dict[str, edge.EdgeShard] = {}
+        self._rarities = Rarities()
+        self._payloads = Payloads()
         self._asked: deque[_Asked] = deque()
         self._answering: asyncio.Task[None] | None = None
         try:
@@ -88,10 +91,12 @@ class EdgeEngine:
                 if path.suffix in {".new", ".dropped"}:  # a creation or a deletion that was cut short
                     shutil.rmtree(path)
                 elif is_collection(path):
+                    if is_of_former_layout(path):
+                        vacuum_collection(path)
                     self._shards[path.name] = load_indexed(path)
         except BaseException as error:
             self._close()
-            if not _is_failure(error) or isinstance(error, NearvoteError):
+            if not is_failure(error) or isinstance(error, NearvoteError):
                 raise
             raise StoreUnavailable(
                 f"the data in {folder} can't be opened: {error}; restore it from a backup, or name another folder"
@@ -112,25 +117,27 @@ class EdgeEngine:
         vectors = {
             vector: edge.EdgeVectorParams(dimension, edge.Distance.Cosine) for vector, dimension in schema.dense.items()
         }
-        sparse = {vector: edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf) for vector in schema.sparse}
+        sparse = {vector: edge.EdgeSparseVectorParams() for vector in schema.sparse}
         # Edge wants at least one vector field; a sparse one that stays empty costs nothing.
         config = edge.EdgeConfig(
             vectors=vectors or None,
             sparse_vectors=sparse or (None if vectors else {"none": edge.EdgeSparseVectorParams()}),
             max_search_threads=1,  # messages are many; to share out one search among threads costs more than it gains
         )
-        shard = _call(edge.EdgeShard.create, str(draft), config)
+        shard = call_edge(edge.EdgeShard.create, str(draft), config)
         _index(shard, schema)
-        _call(shard.flush)
-        _call(shard.close)
+        call_edge(shard.flush)
+        call_edge(shard.close)
         draft.rename(self._folder / name)
-        self._shards[name] = _call(edge.EdgeShard.load, str(self._folder / name))
+        self._shards[name] = call_edge(edge.EdgeShard.load, str(self._folder / name))
 
     async def drop_collection(self, name: str) -> None:
         """Deletes a collection, if there is one of this name."""
         shard = self._shards.pop(name, None)
         if shard is not None:
-            _call(shard.close)
+            self._rarities.forget(name)
+            self._payloads.forget(name)
+            call_edge(shard.close)
             # Renamed first: what a crash leaves of it is known as rubbish at the next start.
             forget_index(self._folder / name)
             dropped = (self._folder / name).rename(self._folder / f"{name}.dropped")
@@ -141,7 +148,9 @@ class EdgeEngine:
         if points:
             self._disk.check_writing()
             batch = [edge.Point(point.id, vectors_to_edge(point.vectors), point.payload) for point in points]
-            _call(self._shards[collection].update, edge.UpdateOperation.upsert_points(batch))
+            call_edge(self._shards[collection].update, edge.UpdateOperation.upsert_points(batch))
+            self._rarities.written(collection, points)
+            self._payloads.written(collection, points)
             await asyncio.sleep(0)
 
     async def put_if(self, collection: str, point: Point, match: Match | None) -> None:
@@ -152,7 +161,8 @@ class EdgeEngine:
             condition=None if match is None else filter_to_edge(match),
             update_mode=edge.UpdateMode.InsertOnly if match is None else edge.UpdateMode.UpdateOnly,
         )
-        _call(self._shards[collection].update, operation)
+        call_edge(self._shards[collection].update, operation)
+        self._payloads.written(collection, [point])
         await asyncio.sleep(0)
 
     async def set_vectors(self, collection: str, vectors: Mapping[str, Mapping[str, Vector]]) -> None:
@@ -160,25 +170,28 @@ class EdgeEngine:
         if vectors:
             self._disk.check_writing()
             batch = [edge.PointVectors(id_, vectors_to_edge(named)) for id_, named in vectors.items()]
-            _call(self._shards[collection].update, edge.UpdateOperation.update_vectors(batch))
+            call_edge(self._shards[collection].update, edge.UpdateOperation.update_vectors(batch))
             await asyncio.sleep(0)
 
     async def set_payload(self, collection: str, match: Match, payload: Payload) -> None:
         """Sets payload fields of all points that match."""
         self._disk.check_writing()
         operation = edge.UpdateOperation.set_payload_by_filter(filter_to_edge(match), payload)
-        _call(self._shards[collection].update, operation)
+        call_edge(self._shards[collection].update, operation)
+        self._payloads.forget(collection)
         await asyncio.sleep(0)
 
     async def delete(self, collection: str, match: Match) -> None:
         """Deletes all points that match."""
         self._disk.check_writing()  # what is deleted is written down, too
-        _call(self._shards[collection].update, edge.UpdateOperation.delete_points_by_filter(filter_to_edge(match)))
+        call_edge(self._shards[collection].update, edge.UpdateOperation.delete_points_by_filter(filter_to_edge(match)))
+        self._rarities.deleted(collection, match)
 
     async def nearest(self, collection: str, queries: Sequence[NearestQuery]) -> list[list[Hit]]:
         """The points nearest to each query. What is asked in the same turn of the loop goes together."""
         if not queries:
             return []
+        queries = await self._rarities.weighed(self._shards[collection], collection, queries)
         asked = _Asked(collection, queries, asyncio.get_running_loop().create_future())
         self._asked.append(asked)
         if self._answering is None or self._answering.done():
@@ -215,9 +228,11 @@ class EdgeEngine:
     def _search(self, part: "Sequence[tuple[_Asked, Sequence[NearestQuery]]]") -> None:
         queries = [query for _, own in part for query in own]
         try:
-            shard = self._shards[part[0][0].collection]
-            found = iter(_call(shard.query_batch, edge.QueryBatchRequest(list(map(query_to_edge, queries)))))
-            hits = [[[Hit(point.payload or {}, point.score) for point in next(found)] for _ in own] for _, own in part]
+            collection = part[0][0].collection
+            shard = self._shards[collection]
+            found = call_edge(shard.query_batch, edge.QueryBatchRequest(list(map(query_to_edge, queries))))
+            every_hit = iter(self._payloads.hits(shard, collection, found, [query.fields for query in queries]))
+            hits = [[next(every_hit) for _ in own] for _, own in part]
         except Exception as error:  # noqa: BLE001 - it belongs to those who asked
             for one, _ in part:
                 if not one.done.done():
@@ -231,7 +246,7 @@ class EdgeEngine:
     async def retrieve(self, collection: str, ids: Sequence[str], fields: tuple[str, ...] | None) -> list[Found]:
         """The points of these ids."""
         with_payload = True if fields is None else list(fields)
-        records = _call(self._shards[collection].retrieve, list(ids), with_payload, False)  # noqa: FBT003
+        records = call_edge(self._shards[collection].retrieve, list(ids), with_payload, False)  # noqa: FBT003
         return [Found(str(record.id), record.payload or {}) for record in records]
 
     async def scroll(
@@ -245,7 +260,7 @@ class EdgeEngine:
             with_payload=True,
             with_vector=list(vectors) if vectors else False,
         )
-        records, following = _call(self._shards[collection].scroll, request)
+        records, following = call_edge(self._shards[collection].scroll, request)
         await asyncio.sleep(0)
         found = [
             Found(str(record.id), record.payload or {}, vectors=vectors_from_edge(record.vector)) for record in records
@@ -254,35 +269,36 @@ class EdgeEngine:
 
     async def count(self, collection: str, match: Match) -> int:
         """How many points match."""
-        return _call(self._shards[collection].count, edge.CountRequest(exact=True, filter=filter_to_edge(match)))
+        return call_edge(self._shards[collection].count, edge.CountRequest(exact=True, filter=filter_to_edge(match)))
 
     async def least(self, collection: str, key: str, match: Match) -> int | None:
         """The smallest value that an integer field has among the points that match."""
         request = edge.ScrollRequest(
             limit=1, filter=filter_to_edge(match), with_payload=[key], with_vector=False, order_by=edge.OrderBy(key)
         )
-        records, _ = _call(self._shards[collection].scroll, request)
+        records, _ = call_edge(self._shards[collection].scroll, request)
         return (records[0].payload or {})[key] if records else None
 
     async def facet(self, collection: str, key: str, match: Match, limit: int) -> dict[str, int]:
         """How many of the points that match have each value of a field."""
         request = edge.FacetRequest(key, limit=limit, exact=True, filter=filter_to_edge(match))
-        return {str(hit.value): hit.count for hit in _call(self._shards[collection].facet, request)}
+        return {str(hit.value): hit.count for hit in call_edge(self._shards[collection].facet, request)}
 
     async def flush(self, collection: str) -> None:
         """Lets go of the log of what was written."""
-        _call(self._shards[collection].flush)
+        call_edge(self._shards[collection].flush)
 
     async def ping(self) -> None:
         """Returns when the engine answers."""
         for shard in self._shards.values():
-            _call(shard.info)
+            call_edge(shard.info)
 
     async def close(self) -> None:
         """Writes everything out and lets the folder go."""
         self._close()
 
     def _close(self) -> None:
+        self._rarities.close()
         for shard in self._shards.values():
             shard.close()
         self._shards.clear()
@@ -322,14 +338,14 @@ def vacuum_collections(folder: Path) -> int:
     try:
         finish_vacuum(folder / "collections")
         paths = [path for path in sorted((folder / "collections").iterdir()) if is_collection(path)]
-        return sum(_call(vacuum_collection, path) for path in paths)
+        return sum(call_edge(vacuum_collection, path) for path in paths)
     finally:
         os.close(lock)
 
 
 def _index(shard: edge.EdgeShard, schema: Schema) -> None:
     """Creates the indexes of a schema that are missing: a collection may be of an earlier version."""
-    there = _call(shard.info).payload_schema
+    there = call_edge(shard.info).payload_schema
     index = edge.UpdateOperation.create_field_index
     kinds: dict[str, Any] = {
         schema.tenant: edge.KeywordIndexParams(is_tenant=True),
@@ -338,7 +354,7 @@ def _index(shard: edge.EdgeShard, schema: Schema) -> None:
     }
     for key, kind in kinds.items():
         if key not in there:
-            _call(shard.update, index(key, kind))
+            call_edge(shard.update, index(key, kind))
 
 
 def _lock(folder: Path) -> int:
@@ -355,17 +371,3 @@ def _lock(folder: Path) -> int:
     os.truncate(descriptor, 0)
     os.pwrite(descriptor, str(os.getpid()).encode(), 0)
     return descriptor
-
-
-def _call(operation: Callable[..., _T], *arguments: object) -> _T:
-    try:
-        return operation(*arguments)
-    except BaseException as error:
-        if not _is_failure(error):
-            raise
-        raise StoreUnavailable("the embedded store failed; its own words are in the service's log") from error
-
-
-def _is_failure(error: BaseException) -> bool:
-    # Edge raises plain Exception, and where Rust panics an exception that is not even one.
-    return isinstance(error, Exception) or type(error).__name__ == "PanicException"

@@ -28,18 +28,13 @@ def vectors_from_edge(vectors: Any) -> dict[str, Vector]:
     }
 
 
-def _search_params(query: NearestQuery) -> edge.SearchParams | None:
-    return edge.SearchParams(idf=edge.IdfParams(corpus=filter_to_edge(query.corpus))) if query.corpus else None
-
-
 def query_to_edge(query: NearestQuery) -> edge.QueryRequest:
-    """A search for the nearest."""
+    """A search for the nearest points, without their payloads; the vector is already weighed."""
     return edge.QueryRequest(
         query=edge.Query.Nearest(vector_to_edge(query.vector), using=query.using),
         filter=filter_to_edge(query.match),
         limit=query.limit,
-        with_payload=list(query.fields),
-        params=_search_params(query),
+        with_payload=False,
     )
 
 

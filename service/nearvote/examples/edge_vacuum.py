@@ -7,6 +7,7 @@ written until some 32 MB more came. A copy of what is there now has neither.
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import qdrant_edge as edge
 
@@ -43,6 +44,11 @@ def vacuum_collection(path: Path) -> int:
     return count
 
 
+def is_of_former_layout(path: Path) -> bool:
+    """Whether Edge weighs a collection's sparse vectors itself, which nearvote does since; a copy is of today's."""
+    return any(own.get("modifier") for own in _read_config(path).get("sparse_vectors", {}).values())
+
+
 def finish_vacuum(folder: Path) -> None:
     """Ends what was cut short between a copy's being whole and its being in its place."""
     for copy in sorted(folder.glob(f"*{_WHOLE}")):
@@ -63,16 +69,18 @@ def _put_in_place(path: Path) -> None:
 
 def _config_of(path: Path) -> edge.EdgeConfig:
     """How a collection was laid out; `EdgeEngine.create_collection` makes them all of these parts."""
-    config = json.loads((path / "edge_config.json").read_text(encoding="utf-8"))
+    config = _read_config(path)
     vectors = {
         name: edge.EdgeVectorParams(own["size"], edge.Distance.Cosine)
         for name, own in config.get("vectors", {}).items()
     }
-    sparse = {
-        name: edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf if own.get("modifier") else None)
-        for name, own in config.get("sparse_vectors", {}).items()
-    }
+    sparse = {name: edge.EdgeSparseVectorParams() for name in config.get("sparse_vectors", {})}
     return edge.EdgeConfig(vectors=vectors or None, sparse_vectors=sparse or None, max_search_threads=1)
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    config: dict[str, Any] = json.loads((path / "edge_config.json").read_text(encoding="utf-8"))
+    return config
 
 
 def _copy(old: edge.EdgeShard, new: edge.EdgeShard) -> int:
