@@ -23,7 +23,7 @@ from nearvote.voting.neighbor import Neighbor, View
 from nearvote.voting.pool import Opinions
 from nearvote.voting.prediction import AbstentionReason, Prediction, abstain, decide
 from nearvote.voting.prototypes import Prototypes, mean_vector
-from nearvote.voting.seats import DEEP, OVERSAMPLING, is_crowded, take_seats
+from nearvote.voting.seats import DEEP, OVERSAMPLING, seats_and_vacancies
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,7 +317,7 @@ class Classifier:
         queries = [search.query for search in searches]
         found = await self._examples.search(queries, with_text=options.with_texts) if queries else []
         for search, neighbors in zip(searches, found, strict=True):
-            search.found = neighbors
+            search.seat(neighbors)
 
     @staticmethod
     def _voters(searches: "Iterator[_Search]", ask: _Ask, surface: SparseVector) -> dict[View, list[Neighbor]]:
@@ -327,20 +327,24 @@ class Classifier:
 
 @dataclass(slots=True)
 class _Search:
-    """One view's search for a message in a task."""
+    """One view's search for a message in a task.
+
+    Attributes:
+        ask: The task.
+        query: What is searched for next.
+        voters: Who may vote of those found.
+        is_crowded: Whether a crowd has been refused seats, and there may be others further away to take them.
+    """
 
     ask: _Ask
     query: SearchQuery
-    found: list[Neighbor] = field(default_factory=list)
+    voters: list[Neighbor] = field(default_factory=list)
+    is_crowded: bool = False
 
-    @property
-    def is_crowded(self) -> bool:
-        full = len(self.found) >= self.query.limit
-        return full and is_crowded(self.found, self.ask.k, self.ask.task.policy.max_group_share)
-
-    @property
-    def voters(self) -> list[Neighbor]:
-        return take_seats(self.found, self.ask.k, self.ask.task.policy.max_group_share)
+    def seat(self, found: Sequence[Neighbor]) -> None:
+        """Takes note of what was found, nearest first."""
+        self.voters, vacant = seats_and_vacancies(found, self.ask.k, self.ask.task.policy.max_group_share)
+        self.is_crowded = vacant and len(found) >= self.query.limit
 
     def looking(self, times: int) -> "_Search":
         """Itself, to look at so many times as many candidates as may vote."""

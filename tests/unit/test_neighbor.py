@@ -1,3 +1,5 @@
+from dataclasses import fields
+
 from nearvote.voting.neighbor import Neighbor, merge_windows, nearest_first
 
 
@@ -11,6 +13,13 @@ def test_an_example_votes_once() -> None:
     """An example that is near to several windows is kept once, at the window it is nearest to."""
     first, second, third = (Neighbor("e", ("x",), s, window=w) for w, s in enumerate((0.5, 0.8, 0.6)))
     assert [second] == merge_windows([[first], [second], [third]], k=5)
+
+
+def test_a_share_changes_nothing_else() -> None:
+    """A voter whose share is known is the same in all else, whatever fields there are."""
+    values = {field.name: f"its {field.name}" for field in fields(Neighbor)}
+    counted = Neighbor(**values).with_share(0.25)  # type: ignore[arg-type]
+    assert {field.name: getattr(counted, field.name) for field in fields(Neighbor)} == values | {"share": 0.25}
 
 
 def test_the_first_of_equally_near_windows_stays() -> None:

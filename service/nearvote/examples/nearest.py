@@ -101,17 +101,19 @@ class _Search:
 
 def _neighbors(points: Sequence[Hit], query: SearchQuery, window: int, now_us: int) -> list[Neighbor]:
     nearest: dict[str, Neighbor] = {}
+    view = query.view
     for point in points:  # nearest first: an example's first point is its nearest window
         payload = point.payload
-        if payload["example_id"] not in nearest and is_live(payload, now_us):
-            nearest[payload["example_id"]] = Neighbor(
-                example_id=payload["example_id"],
-                labels=tuple(payload["labels"]),
-                similarity=_similarity(point, query),
-                example_weight=payload["weight"],
-                view=query.view,
-                window=window,
-                source=payload["source"],
+        example_id = payload["example_id"]
+        if example_id not in nearest and is_live(payload, now_us):
+            nearest[example_id] = Neighbor(
+                example_id,
+                tuple(payload["labels"]),
+                _similarity(point, query),
+                payload["weight"],
+                view,
+                window,
+                payload["source"],
                 fingerprint=payload["fingerprint"],
                 updated_us=payload["updated_us"],
             )

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from nearvote.voting.neighbor import Neighbor, View, nearest_first
 from nearvote.voting.policy import Policy, Rules
@@ -107,7 +107,7 @@ def count_votes(
             for label, score in opinion.items():
                 scores[label] = min(1.0, scores[label] + weight * score)  # rounding may carry a sum above 1
     counted = [
-        replace(voter, share=weights[_VOTER_OF[view]] * share)
+        voter.with_share(weights[_VOTER_OF[view]] * share)
         for view, own in voters.items()
         for voter, share in zip(own, shares[view], strict=True)
     ]
@@ -140,7 +140,7 @@ def settled_by(example: Neighbor, rules: Rules) -> Ballot:
     rest = sorted(set(rules.labels) - set(having))
     return Ballot(
         scores={**dict.fromkeys(sorted(having), 1.0), **dict.fromkeys(rest, 0.0)},
-        neighbors=(replace(example, share=1.0),),
+        neighbors=(example.with_share(1.0),),
         in_scope_score=0.0 if having == [rules.out_of_scope_label] else 1.0,
     )
 

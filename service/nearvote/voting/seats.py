@@ -37,12 +37,27 @@ def take_seats(neighbors: Sequence[Neighbor], k: int, max_group_share: float) ->
     Returns:
         Up to k of them, nearest first.
     """
+    return seats_and_vacancies(neighbors, k, max_group_share)[0]
+
+
+def seats_and_vacancies(neighbors: Sequence[Neighbor], k: int, max_group_share: float) -> tuple[list[Neighbor], bool]:
+    """Who votes, as `take_seats` has it, and whether some of them were refused at first: others might be behind them.
+
+    Args:
+        neighbors: Candidates, nearest first.
+        k: Seats, 1 or more.
+        max_group_share: Part of the seats that a group may take, in [0, 1]; one seat it may always take.
+
+    Returns:
+        Up to k neighbours, nearest first; and whether fewer than k of k or more sat before the refused were let in.
+    """
     limit = seat_limit(k, max_group_share)
     if limit >= k or len(neighbors) <= limit:
-        return list(neighbors[:k])
+        return list(neighbors[:k]), False
     seated, refused = _seated(neighbors, k, limit)
+    vacant = len(seated) < k <= len(neighbors)
     seated += refused[: k - len(seated)]
-    return [neighbors[i] for i in sorted(seated)]
+    return [neighbors[i] for i in sorted(seated)], vacant
 
 
 def _seated(neighbors: Sequence[Neighbor], k: int, limit: int) -> tuple[list[int], list[int]]:
@@ -73,12 +88,6 @@ def _alike(neighbors: Sequence[Neighbor]) -> npt.NDArray[np.bool_]:
     differing = np.bitwise_count((prints[:, np.newaxis] ^ prints).view(np.uint64))
     printed = prints != 0
     return np.asarray((differing <= NEAR_DUPLICATE_BITS) & printed & printed[:, np.newaxis], np.bool_)
-
-
-def is_crowded(neighbors: Sequence[Neighbor], k: int, max_group_share: float) -> bool:
-    """Whether fewer than k of the neighbours may take a seat before the refused ones are let in."""
-    limit = seat_limit(k, max_group_share)
-    return limit < k <= len(neighbors) and len(_seated(neighbors, k, limit)[0]) < k
 
 
 def is_near_duplicate(one: int, other: int) -> bool:
