@@ -150,6 +150,17 @@ async def test_a_connection_that_hangs_is_given_up(engine: ServerEngine, proxy: 
     assert await engine.count("c", MATCH) == 1
 
 
+async def test_one_wrong_byte_spoils_one_answer(engine: ServerEngine, proxy: Proxy) -> None:
+    """A header that arrives wrong fails its own call, and none of those after it on the same connection."""
+    proxy.cut()
+    proxy.replace_once(b"grpc-status", b"grpc-s atus")
+    with pytest.raises(StoreUnavailable) as failed:
+        await engine.count("c", MATCH)
+    assert "Illegal header key" in str(failed.value.__cause__)
+    for _ in range(3):
+        assert await engine.count("c", MATCH) == 1
+
+
 async def test_a_server_that_is_back_is_noticed_soon(engine: ServerEngine, proxy: Proxy) -> None:
     """After an outage the same engine goes on, a second or two after the server does, however long it was."""
     proxy.refuse()

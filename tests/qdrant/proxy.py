@@ -45,6 +45,7 @@ class Proxy:
         self._hangs = False
         self._answer_bytes: int | None = None  # that still come through before it goes silent; None for all
         self._corrupt_every = 0
+        self._replaced: tuple[bytes, bytes] | None = None
         self._seen = 0
 
     def start(self) -> "Proxy":
@@ -55,13 +56,13 @@ class Proxy:
 
     def stop(self) -> None:
         """Ends all connections, and the thread."""
-        self._run(self._close())
+        self._run(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(_SECONDS)
         self._loop.close()
 
     def delay(self, seconds: float) -> None:
-        """Every piece of an answer comes so much later."""
+        """Every piece of an answer comes so much later; what is late already stays so."""
         self._set(lambda: setattr(self, "_delay_seconds", seconds))
 
     def cut(self) -> None:
@@ -79,6 +80,10 @@ class Proxy:
     def corrupt(self, every: int) -> None:
         """Of so many bytes of answers one arrives as another."""
         self._set(lambda: setattr(self, "_corrupt_every", every))
+
+    def replace_once(self, old: bytes, new: bytes) -> None:
+        """The first time that some bytes are in an answer, as many others arrive instead."""
+        self._set(lambda: setattr(self, "_replaced", (old, new)))
 
     def refuse(self) -> None:
         """Nobody listens any more, and all connections break."""
@@ -107,6 +112,11 @@ class Proxy:
         self._cut()
         await asyncio.sleep(0)
 
+    async def _end(self) -> None:
+        await self._close()
+        while self._connections:  # noqa: ASYNC110 - they come to their ends by themselves
+            await asyncio.sleep(0.01)
+
     async def _restore(self) -> None:
         self._delay_seconds, self._hangs, self._answer_bytes, self._corrupt_every = 0.0, False, None, 0
         if self._server is None:
@@ -127,11 +137,10 @@ class Proxy:
         try:
             server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
             connection.writers.append(server_writer)
-            await asyncio.gather(
-                self._pump(connection, reader, server_writer, self._as_it_is),
-                self._pump(connection, server_reader, writer, self._spoiled),
-            )
-        except OSError:
+            async with asyncio.TaskGroup() as both:
+                both.create_task(self._pump(connection, reader, server_writer, self._as_it_is))
+                both.create_task(self._pump(connection, server_reader, writer, self._spoiled))
+        except* OSError:
             pass  # one side is gone, and so is the other now
         finally:
             connection.cut()
@@ -144,13 +153,28 @@ class Proxy:
         writer: asyncio.StreamWriter,
         change: Callable[[_Connection, bytes], bytes],
     ) -> None:
-        while chunk := await reader.read(_CHUNK):
-            if change == self._spoiled and self._delay_seconds:
-                await asyncio.sleep(self._delay_seconds)
-            if not connection.silent:
-                writer.write(change(connection, chunk))
-                await writer.drain()
-        raise ConnectionResetError
+        # A piece that is late holds up none that is due as early: it is far to the server, not a narrow way.
+        pieces: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+
+        async def receive() -> None:
+            while chunk := await reader.read(_CHUNK):
+                pieces.put_nowait((self._loop.time() + (self._delay_seconds if change == self._spoiled else 0), chunk))
+            pieces.put_nowait((0.0, b""))
+
+        async def deliver() -> None:
+            while True:
+                due, chunk = await pieces.get()
+                if not chunk:
+                    raise ConnectionResetError
+                if due > self._loop.time():
+                    await asyncio.sleep(due - self._loop.time())
+                if not connection.silent:
+                    writer.write(change(connection, chunk))
+                    await writer.drain()
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(receive())
+            group.create_task(deliver())
 
     def _as_it_is(self, connection: _Connection, chunk: bytes) -> bytes:
         del connection
@@ -163,6 +187,9 @@ class Proxy:
             if not self._answer_bytes:
                 self._hang()
                 connection.silent = True
+        if self._replaced is not None and self._replaced[0] in chunk:
+            chunk = chunk.replace(*self._replaced, 1)
+            self._replaced = None
         if self._corrupt_every:
             spoiled = bytearray(chunk)
             for place in range(len(chunk)):

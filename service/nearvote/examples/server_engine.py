@@ -275,6 +275,8 @@ def _channel_options(timeout_seconds: float) -> dict[str, Any]:
         "grpc.http2.ping_timeout_ms": int(timeout_seconds * 250),  # gRPC's own minute holds where this is not set
         "grpc.keepalive_permit_without_calls": 1,
         "grpc.http2.max_pings_without_data": 0,  # else it stops asking after two
+        # No table of headers seen before: one that arrived wrong would spoil each later answer of its connection.
+        "grpc.http2.hpack_table_size.decoder": 0,
         # gRPC's own are up to two minutes: a server that is back would be noticed as late as that.
         "grpc.initial_reconnect_backoff_ms": 200,
         "grpc.max_reconnect_backoff_ms": 1_000,
