@@ -157,7 +157,7 @@ def _said_by(frame: Frame, headers: hpack.Decoder) -> str | None:
     if isinstance(frame, PingFrame) and "ACK" in frame.flags:
         return WAITS
     if isinstance(frame, HeadersFrame):
-        fields: dict[str, str] = dict(headers.decode(frame.data))
+        fields = {str(one[0]): str(one[1]) for one in headers.decode(frame.data)}
         if "grpc-status" in fields:
             return _CODES[int(fields["grpc-status"])]
         if fields.get(":status", "200") != "200":

@@ -4,7 +4,9 @@
 
 One service with the real encoder is called in every way at once: single messages, batches, streams, imports and
 deletions of the same examples again and again, fits, searches; beside them clients that give up, that vanish in the
-middle of a stream, that send nonsense, and bursts of more than can be done. Prints JSON: calls by outcome, memory.
+middle of a stream, that send nonsense, and bursts of more than can be done. Prints JSON: calls by outcome, memory at
+the start, each five minutes and at the end. Ends with 1 when the service failed by its own fault, or memory was not
+flat: its median in the last third of the run a tenth above that in the first third after the warm-up, or more.
 """
 
 import argparse
@@ -35,6 +37,8 @@ from nearvote.v1.classification_service_pb2_grpc import ClassificationServiceStu
 _TASK = "spam"
 _SAMPLE_SECONDS = 5.0
 _WARM_UP_SHARE = 0.2  # of the run; caches fill meanwhile
+_SHOWN_SECONDS = 300.0
+_MOST_GROWTH = 0.1  # what allocators and pools move by is some per cent
 
 
 class Soak:
@@ -149,6 +153,22 @@ def flatness(memory: list[tuple[float, float]]) -> dict[str, float]:
     }
 
 
+def is_flat(found: dict[str, Any]) -> bool:
+    """Whether memory stayed where it was after the warm-up."""
+    return bool(found["last_third_mib"] < (1 + _MOST_GROWTH) * found["first_third_mib"])
+
+
+def shown(memory: list[tuple[float, float]]) -> list[dict[str, float]]:
+    """Memory at the start, each five minutes, and at the end."""
+    at = [memory[0]]
+    for sample in memory:
+        if sample[0] >= at[-1][0] + _SHOWN_SECONDS - _SAMPLE_SECONDS / 2:
+            at.append(sample)
+    if at[-1] is not memory[-1]:
+        at.append(memory[-1])
+    return [{"minute": round(seconds / 60, 1), "mib": round(mib)} for seconds, mib in at]
+
+
 async def main() -> None:
     """Runs and prints."""
     parser = argparse.ArgumentParser()
@@ -162,18 +182,17 @@ async def main() -> None:
         finally:
             code = server.stop()
         internal = server.log.read_text().count("internal_error")
-    print(
-        json.dumps(
-            {
-                "minutes": minutes,
-                "calls": dict(sorted(soak.outcomes.items())),
-                "internal_errors": internal,
-                "exit_code": code,
-                **flatness(soak.memory),
-            },
-            indent=1,
-        )
-    )
+    found = {
+        "minutes": minutes,
+        "calls": dict(sorted(soak.outcomes.items())),
+        "internal_errors": internal,
+        "exit_code": code,
+        "memory": shown(soak.memory),
+        **flatness(soak.memory),
+    }
+    print(json.dumps(found, indent=1))
+    if internal or code or not is_flat(found):
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":

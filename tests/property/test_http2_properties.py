@@ -25,13 +25,13 @@ def _is_well(server: Server) -> bool:
 
 
 def test_whatever_comes_to_the_port_is_answered_or_ended(server: Server) -> None:
-    """Garbage, other protocols, odd frames and wrong lengths end in a status or with the connection; none is our fault."""
+    """Garbage, other protocols, odd frames and wrong lengths end in a status or with the connection."""
 
     @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
     @given(OPENINGS, st.booleans())
     def holds(opening: bytes, closes: bool) -> None:  # noqa: FBT001 - drawn
         answer = answer_to(server.address, opening, closes=closes)
-        # INTERNAL is gRPC's own answer to headers that can't be decompressed; what handlers answered is looked at below.
+        # INTERNAL is gRPC's own answer to headers that can't be decompressed; handlers' answers are looked at below.
         assert answer in {ENDS, WAITS} or answer.isupper(), answer
 
     holds()
