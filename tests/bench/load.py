@@ -6,7 +6,7 @@
 FILE has a JSON array of texts, sent in turn. Closed loop: so many callers each wait for their answer. Open loop
 (`--rate`): calls come at random times, so many a second on average, and a call's latency runs from when it was to be
 sent, whether or not it could be: else a server that stalls would be spared the calls that it stalls (coordinated
-omission). Prints JSON: answers a second, latency in seconds, errors.
+omission). Prints JSON: answers a second, latency in seconds, errors, and how many cores the generator itself took.
 """
 
 import argparse
@@ -132,7 +132,8 @@ async def main() -> None:
     parser.add_argument("--task", action="append", default=[])
     asked = parser.parse_args()
     texts = itertools.cycle(json.loads(asked.file.read_text()))
-    begin = time.perf_counter() + _WARM_UP_SECONDS
+    began, before = time.perf_counter(), time.process_time()
+    begin = began + _WARM_UP_SECONDS
     seen = Seen(begin, begin + asked.seconds)
     async with grpc.aio.insecure_channel(asked.address, options=_UNBOUNDED) as channel:
         stub: Any = ClassificationServiceStub(channel)
@@ -143,7 +144,8 @@ async def main() -> None:
         else:
             send = _batch if asked.kind == "batch" else _unary
             await asyncio.gather(*(send(stub, texts, asked.task, seen) for _ in range(asked.concurrency)))
-    print(json.dumps(seen.figures()))
+    spent = time.process_time() - before
+    print(json.dumps({**seen.figures(), "cores": spent / (time.perf_counter() - began)}))
 
 
 if __name__ == "__main__":

@@ -3,13 +3,14 @@
     python -m tests.bench.overload [--repeats 5] [--rounds 10]
 
 Prints JSON. Offered load comes at random times from a process of its own on the same cores (open loop), as comments of
-some length, so that sending them costs little beside labelling them.
+some length, so that sending them costs little beside labelling them; what the client takes of the cores is told, too.
 """
 
 import argparse
 import json
 import statistics
 import tempfile
+import time
 from collections import defaultdict
 from contextlib import ExitStack
 from pathlib import Path
@@ -36,13 +37,20 @@ def offered(server: Server, file: Path, repeats: int) -> list[dict[str, float]]:
         best = run(*load, "--concurrency", 64)["rate"]
         capacity.append(best)
         for times in _TIMES:
+            began, before = time.perf_counter(), _processor_seconds(server)
             found = run(*load, "--rate", best * times)
-            seen[times].append({**found, "share": found["rate"] / best, "memory_mib": resident_mib(server)})
-    names = ("rate", "share", "refused", "errors", "p50", "p99", "refused_p99", "memory_mib")
+            own = (_processor_seconds(server) - before) / (time.perf_counter() - began)
+            row = {**found, "share": found["rate"] / best, "memory_mib": resident_mib(server), "own_cores": own}
+            seen[times].append(row)
+    names = ("rate", "share", "refused", "errors", "p50", "p99", "refused_p99", "memory_mib", "cores", "own_cores")
     return [{"times": 0, "rate": statistics.median(capacity)}] + [
         {"times": times, **{name: statistics.median(one[name] for one in rows) for name in names}}
         for times, rows in seen.items()
     ]
+
+
+def _processor_seconds(server: Server) -> float:
+    return server.metrics()["process_cpu_seconds_total"]
 
 
 async def measure(repeats: int, rounds: int) -> dict[str, Any]:

@@ -36,9 +36,11 @@ def _overload(part: Part) -> list[str]:
     best, *rows = part["offered"]
     restarts = part["restarts"]
     names = ("offered", "answered, of the best", "refused", "p50 of an answer", "p99 of a refusal", "errors", "memory")
+    names += ("cores: client, service",) if "cores" in rows[0] else ()  # not of runs before it was measured
     table = [
         f"| {row['times']}x | {row['share']:.0%} | {row['refused']:.0f} | {row['p50']:.2f} s | "
         f"{row['refused_p99'] * 1000:.0f} ms | {row['errors']:.0f} | {row['memory_mib']:.0f} MiB |"
+        + (f" {row['cores']:.2f}, {row['own_cores']:.2f} |" if "cores" in row else "")
         for row in rows
     ]
     return [
@@ -85,8 +87,10 @@ def _kills(part: Part) -> list[str]:
 
 
 def _failures(part: Part) -> list[str]:
-    names = ("what fails", "messages labelled", "refused", "added", "refused", "wrong or lost", "longest call")
-    names += ("health says so after", "answers again after", "health again after")
+    names = [
+        *("what fails", "messages labelled", "refused", "added", "refused", "wrong or lost", "longest call"),
+        *("health says so after", "answers again after", "health again after"),
+    ]
     rows = []
     for row in part["failures"]:
         classified, added = Counter(row["classified"]), Counter(row["added"])

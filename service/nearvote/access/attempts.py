@@ -3,6 +3,7 @@
 import ipaddress
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import lru_cache
 from urllib.parse import unquote
 
 _MAX_ADDRESSES = 10_000  # that are remembered: about 2 MB
@@ -43,6 +44,7 @@ class Attempts:
         return max(0.0, wait_seconds)
 
 
+@lru_cache(_MAX_ADDRESSES)  # of each call it is asked, and a connection has many: reading an address takes longer
 def host_of(peer: str) -> str:
     """The host of a peer as gRPC writes it, such as `ipv4:192.0.2.1:50123`; of IPv6 the network of 64 bits.
 

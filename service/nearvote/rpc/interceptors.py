@@ -38,6 +38,8 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
 
     An error that is not nearvote's own becomes INTERNAL, its text and trace going to the log alone.
 
+    What it and the interceptors behind it make of a method's handler is made once: it goes by the method alone.
+
     Args:
         observer: Is told of every call.
         clock: A clock in seconds.
@@ -46,9 +48,13 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
     def __init__(self, observer: CallObserver, clock: Callable[[], float]) -> None:
         self._observer = observer
         self._clock = clock
+        self._wrapped: dict[str, Handler] = {}  # by method, of those that there are
 
     async def intercept_service(self, continuation: Continuation, details: grpc.HandlerCallDetails) -> "Handler | None":
         """Wraps the handler of a call; None for a method that there is not."""
+        wrapped = self._wrapped.get(details.method)
+        if wrapped is not None:
+            return wrapped
         handler = await continuation(details)
         if handler is None:
             return None
@@ -58,7 +64,9 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
         else:
             kind = "client_stream" if handler.request_streaming else "unary"
         call = _Call(self._observer, self._clock, kind, service, method)
-        return with_behavior(handler, call.stream if is_stream(handler) else call.unary, _lenient)
+        wrapped = with_behavior(handler, call.stream if is_stream(handler) else call.unary, _lenient)
+        self._wrapped[details.method] = wrapped
+        return wrapped
 
 
 def is_stream(handler: "Handler") -> bool:
