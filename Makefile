@@ -61,7 +61,9 @@ baseline: $(BUF)
 
 # Parsers under a coverage-guided fuzzer, for a bounded time.
 fuzz: $(VENV)/.dev build/fuzz
-	PYTHONPATH=build/fuzz $(BIN)/python tests/fuzz/parsers.py -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -artifact_prefix=build/
+	mkdir -p build/fuzz-found
+	PYTHONPATH=build/fuzz $(BIN)/python tests/fuzz/parsers.py -max_total_time=$(FUZZ_SECONDS) -max_len=4096 \
+	  -dict=tests/fuzz/tokens.dict -artifact_prefix=build/ build/fuzz-found tests/fuzz/seeds
 
 build/fuzz:
 	$(BIN)/pip install --quiet --target $@ atheris==3.0.0

@@ -283,3 +283,39 @@ async def test_a_file_that_changes_between_its_two_readings_restores_nothing(eng
     with pytest.raises(InvalidBackup):
         await restore(engine, Changing(backup.getvalue()), replace=True)
     assert_same(await all_of(engine), before)
+
+
+class Noted:
+    """An engine that notes what is written, flushed and dropped, in order."""
+
+    def __init__(self, inner: Engine) -> None:
+        self._inner = inner
+        self.done: list[tuple[str, str]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        own = getattr(self._inner, name)
+        if name not in {"upsert", "put_if", "flush", "drop_collection"}:
+            return own
+
+        def noted(collection: str, *arguments: Any) -> Any:
+            self.done.append((name, collection))
+            return own(collection, *arguments)
+
+        return noted
+
+
+async def test_what_is_new_is_on_the_disk_before_the_old_goes(engine: Engine) -> None:
+    """New collections are written out before they are named, and their names before anything is dropped."""
+    await fill(engine, TEXTS[:5])
+    backup = await backup_of(engine)
+    noted = Noted(engine)
+    await restore(noted, backup, replace=True)  # type: ignore[arg-type]
+    places = await stored_places(engine)
+    assert places is not None
+    done = noted.done
+    named = next(i for i, (what, where) in enumerate(done) if what != "flush" and where == STATE_COLLECTION)
+    for name in (places.examples, places.state, places.feedback):
+        assert ("flush", name) in done[:named]
+        assert all(where != name for what, where in done[named:] if what == "upsert")
+    dropped = next(i for i, (what, _) in enumerate(done) if what == "drop_collection" and i > named)
+    assert ("flush", STATE_COLLECTION) in done[named:dropped]

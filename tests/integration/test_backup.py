@@ -1,6 +1,5 @@
 """Backup and restore by the command line, of what a real server has stored."""
 
-import json
 import shutil
 import signal
 import subprocess
@@ -63,9 +62,13 @@ def test_a_restore_that_is_killed_leaves_old_or_new(plain: Server, tmp_path: Pat
     file = tmp_path / "backup"
     assert run("backup", "-o", str(file), "--data-dir", str(plain.folder)).returncode == 0
     other = Server(tmp_path / "other", "--model", "hashing", "--no-seeds").start()
-    other.cli("tasks", "create", "old", "-l", "a", "-l", "b")
-    other.cli("examples", "add", "-t", "old", "-l", "a", "what was there")
-    other.stop()
+    for command in (
+        ("tasks", "create", "old", "-l", "a", "-l", "b"),
+        ("examples", "add", "-t", "old", "-l", "a", "what was there"),
+    ):
+        done = other.cli(*command)
+        assert done.returncode == 0, done.stderr
+    assert other.stop() == 0
     began = time.monotonic()
     shutil.copytree(other.folder, tmp_path / "timed")
     assert run("restore", str(file), "--replace", "--data-dir", str(tmp_path / "timed")).returncode == 0
@@ -77,11 +80,10 @@ def test_a_restore_that_is_killed_leaves_old_or_new(plain: Server, tmp_path: Pat
             time.sleep(whole_seconds * (0.4 + 0.1 * step))
             restoring.send_signal(signal.SIGKILL)
         other.start()
-        tasks = [json.loads(line)["name"] for line in other.cli("tasks", "list", "--json").stdout.splitlines()]
         with other.client() as client:
-            counts = {name: len(list(client.list_examples(name))) for name in tasks}
-        other.stop()
-        assert counts in ({"old": 1}, {"spam": 800})
+            counts = {task.name: len(list(client.list_examples(task.name))) for task in client.list_tasks()}
+        assert other.stop() == 0
+        assert counts in ({"old": 1}, {"spam": 800}), other.log.read_text()[-3000:]
         assert whats_wrong(other.folder) == []
     assert run("restore", str(file), "--replace", "--data-dir", str(other.folder)).returncode == 0
     other.start()

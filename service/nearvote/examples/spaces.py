@@ -150,6 +150,9 @@ async def create_space(
 async def activate_space(engine: Engine, store: QdrantStore, space: VectorSpace, feedback: str) -> None:
     """Makes a store the one that is served from the next start on. One write: the old one or the new one.
 
+    What is new is on the disk before it is named, and its name before this returns and the old may go: a machine that
+    loses power meanwhile has one of them whole.
+
     Args:
         engine: Where.
         store: The examples and documents.
@@ -158,8 +161,13 @@ async def activate_space(engine: Engine, store: QdrantStore, space: VectorSpace,
     """
     body = {"key": space.key, "dimension": space.dimension, "model": space.model, **store.collections}
     body["feedback"] = feedback
+    there = await engine.collections()
+    for name in (*store.collections.values(), feedback):
+        if name in there:  # corrections are not, as long as no service has run
+            await engine.flush(name)
     # Always in the collection that is known by its name, wherever the other documents are.
     await QdrantStore(engine, "").put_document(*_SPACE, body)
+    await engine.flush(STATE_COLLECTION)
 
 
 async def drop_inactive(engine: Engine) -> None:
