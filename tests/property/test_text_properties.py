@@ -35,7 +35,7 @@ _texts = st.one_of(_any, _pieces, _html, st.lists(st.one_of(_any, _pieces, _html
 @given(_texts)
 @example("\ufb2c" * 5)
 @example("<p>" + "&amp;" * 5 + "lt;p>")
-@example(reduce(lambda inner, _: f"<p>{escape(inner)}", range(8), "<p>a"))  # markup that unfolds into markup
+@example(reduce(lambda inner, _: "<p>" + escape(inner).replace("&lt;", "&lt;&#x81;"), range(8), "<p>a"))  # unfolds
 def test_clean_is_idempotent_and_bounded(text: str) -> None:
     """A cleaned text is clean, at most three times as long as before, and has no controls and no double spaces."""
     for html in (False, True):
