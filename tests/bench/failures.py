@@ -1,6 +1,6 @@
 """Fails a service's store in every way that there is, while the service is called at a steady rate.
 
-    python -m tests.bench.failures [--seconds 8] [--output FILE]
+    python -m tests.bench.failures [--seconds 12] [--output FILE]
 
 The store is Qdrant's protocol on top of the embedded engine (`tests/qdrant`), behind a proxy that spoils what goes
 through it; one service, with the encoder without a model, lives through all of it, and gives its store four seconds.
@@ -20,7 +20,7 @@ from tests.integration.failures import FAILURES, suffering
 async def main() -> None:
     """Fails and prints."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--seconds", type=float, default=8.0)
+    parser.add_argument("--seconds", type=float, default=12.0)  # health is asked each 5 s, and may wait as long
     parser.add_argument("--output", type=Path)
     asked = parser.parse_args()
     outcomes, wrong = [], []

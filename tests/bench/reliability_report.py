@@ -35,8 +35,8 @@ def page(measured: dict[str, Part]) -> str:
 def _overload(part: Part) -> list[str]:
     best, *rows = part["offered"]
     restarts = part["restarts"]
-    names = ("offered", "answered, of the best", "refused", "p50 of an answer", "p99 of a refusal", "errors", "memory")
-    names += ("cores: client, service",) if "cores" in rows[0] else ()  # not of runs before it was measured
+    names = ["offered", "answered, of the best", "refused", "p50 of an answer", "p99 of a refusal", "errors", "memory"]
+    names += ["cores: client, service"] if "cores" in rows[0] else []  # not of runs before it was measured
     table = [
         f"| {row['times']}x | {row['share']:.0%} | {row['refused']:.0f} | {row['p50']:.2f} s | "
         f"{row['refused_p99'] * 1000:.0f} ms | {row['errors']:.0f} | {row['memory_mib']:.0f} MiB |"

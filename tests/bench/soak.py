@@ -131,7 +131,7 @@ class Soak:
         found = await asyncio.gather(*calls, return_exceptions=True)
         for one in found:
             if isinstance(one, BaseException):
-                self.outcomes[f"in a burst: {getattr(one, 'reason', type(one).__name__)}"] += 1
+                self.outcomes[f"in a burst: {_name(one)}"] += 1
         await asyncio.sleep(30)
 
 

@@ -309,7 +309,7 @@ async def test_what_is_new_is_on_the_disk_before_the_old_goes(engine: Engine) ->
     await fill(engine, TEXTS[:5])
     backup = await backup_of(engine)
     noted = Noted(engine)
-    await restore(noted, backup, replace=True)  # type: ignore[arg-type]
+    await restore(noted, backup, replace=True)
     places = await stored_places(engine)
     assert places is not None
     done = noted.done

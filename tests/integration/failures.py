@@ -158,10 +158,12 @@ class Sufferer:
         self._acknowledged: dict[str, str] = {}
         self._bad_at = 0.0  # when a call ended last that was not answered
         self._number = 0
+        self._over = asyncio.Event()  # all is well again: nobody calls any more, and who has called is answered
 
     async def suffer(self, failure: Failure, seconds: float) -> Outcome:
         """Fails for some seconds, and waits until all is well again."""
         self._outcome = Outcome(failure.name)
+        self._over.clear()
         async with grpc.aio.insecure_channel(self._site.server.address) as channel:
             calling = asyncio.create_task(self._call(channel))
             try:
@@ -176,8 +178,8 @@ class Sufferer:
                 watching.cancel()
                 await self._recovered(channel, failure, ended)
             finally:
-                calling.cancel()
-                await asyncio.gather(calling, return_exceptions=True)
+                self._over.set()
+                await calling
             self._outcome.answered_seconds = max(0.0, self._bad_at - ended)
         await asyncio.to_thread(self._look_for_lost)
         assert self._site.server.process is not None
@@ -187,7 +189,7 @@ class Sufferer:
     async def _call(self, channel: grpc.aio.Channel) -> None:
         """Calls come at their times, whether or not others have been answered."""
         async with asyncio.TaskGroup() as group:
-            while True:
+            while not self._over.is_set():
                 self._number += 1
                 one = self._add if self._number % _ADDITION_EACH == 0 else self._classify
                 group.create_task(one(channel, self._number))
@@ -220,8 +222,6 @@ class Sufferer:
             yield ended
         except grpc.aio.AioRpcError as error:
             ended.append(error.code().name)
-        except asyncio.CancelledError:  # all is well, and who still waits began after that
-            return
         now = time.monotonic()
         counted.update(ended)
         self._outcome.longest_seconds = max(self._outcome.longest_seconds, now - began)
