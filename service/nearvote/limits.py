@@ -28,6 +28,9 @@ class Limits:
         max_task_examples: Most examples of a task.
         max_pending_feedback: Most corrections of one source that may be pending.
         max_feedback_per_hour: Most corrections that one source may submit in an hour by the clock.
+        max_connections: Most connections at a time.
+        max_connection_calls: Most calls and streams at a time over one connection.
+        max_watches: Most streams of other services at a time: watches of health, and reflection.
     """
 
     max_text_bytes: int = 65_536
@@ -44,6 +47,9 @@ class Limits:
     max_task_examples: int = 10_000_000
     max_pending_feedback: int = 1_000
     max_feedback_per_hour: int = 500
+    max_connections: int = 512  # 1,024 open files are what a process often may have, and the store has some
+    max_connection_calls: int = 512  # more than are let in of all, so that who is too many is told so and does not wait
+    max_watches: int = 1_024  # of one host half of them: one for each connection
 
 
 def check_batch(items: Sequence[object], limits: Limits, *, field: str) -> None:

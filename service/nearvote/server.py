@@ -17,7 +17,7 @@ from nearvote.errors import InvalidSetting
 from nearvote.observe.health import HealthMonitor
 from nearvote.observe.logs import log_unhandled
 from nearvote.observe.metrics import Metrics
-from nearvote.rpc.admission import AdmissionInterceptor
+from nearvote.rpc.admission import AdmissionInterceptor, before_admission, most_calls
 from nearvote.rpc.audit import AuditServicer
 from nearvote.rpc.authorization import AuthorizationInterceptor
 from nearvote.rpc.classification import ClassificationServicer
@@ -196,7 +196,9 @@ def _server(
             ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
             ("grpc.so_reuseport", 0),  # a second server on the same port is a mistake, not a team
             *_connection_age(settings),
+            *before_admission(settings.limits),
         ],
+        maximum_concurrent_rpcs=most_calls(settings.limits),
     )
     classification_service_pb2_grpc.add_ClassificationServiceServicer_to_server(
         ClassificationServicer(parts.classifier, settings.limits), server

@@ -119,6 +119,19 @@ class Settings(BaseSettings):
         ge=1,
         description="Most tokens of texts that are not embedded yet; a client has half of them at most.",
     )
+    max_connections: int = Field(
+        _DEFAULTS.max_connections, ge=1, description="Most connections at a time; further ones are closed at once."
+    )
+    max_connection_calls: int = Field(
+        _DEFAULTS.max_connection_calls,
+        ge=1,
+        description="Most calls and streams at a time over one connection; further ones wait in the client.",
+    )
+    max_watches: int = Field(
+        _DEFAULTS.max_watches,
+        ge=1,
+        description="Most watches of health and streams of reflection at a time; a client has half of them at most.",
+    )
     max_task_examples: int = Field(_DEFAULTS.max_task_examples, ge=1, description="Most examples of a task.")
     drain_delay_seconds: float = Field(
         5.0, ge=0, description="How long after SIGTERM calls are still let in, at most; none once nobody calls."

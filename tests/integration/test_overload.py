@@ -1,6 +1,7 @@
 """What happens when there is more to do than can be done."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import threading
@@ -10,12 +11,18 @@ from typing import Any
 
 import grpc
 import pytest
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
+from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
+from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 
 from nearvote.client import AsyncClient, ServiceError
 from nearvote.v1 import classification_service_pb2 as classification
 from nearvote.v1.classification_service_pb2_grpc import ClassificationServiceStub
 from tests.integration.conftest import Start
-from tests.integration.server import Server
+from tests.integration.server import Server, wait_until
+
+OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]
 
 
 def _with_task(server: Server) -> Server:
@@ -123,3 +130,95 @@ def test_a_second_signal_ends_it_at_once(plain: Server) -> None:
         go_on.set()
     plain.start()
     assert "prize" in plain.cli("examples", "list", "-t", "spam").stdout
+
+
+async def _codes(address: str, connections: int, calls: int) -> Counter[grpc.StatusCode]:
+    """How so many calls at once over each of so many connections end."""
+    async with contextlib.AsyncExitStack() as stack:
+        stubs: list[Any] = [
+            HealthStub(await stack.enter_async_context(grpc.aio.insecure_channel(address, options=OWN_CONNECTION)))
+            for _ in range(connections)
+        ]
+        started = [stub.Check(HealthCheckRequest(), timeout=120) for stub in stubs for _ in range(calls)]
+        return Counter(await asyncio.gather(*(one.code() for one in started)))
+
+
+def test_a_burst_over_few_connections_is_not_cut_off(plain: Server) -> None:
+    """What comes faster than it is looked at waits, in the client and before the service, and gets its answer."""
+    assert asyncio.run(_codes(plain.address, 1, 3_000)) == {grpc.StatusCode.OK: 3_000}
+    assert asyncio.run(_codes(plain.address, 6, 500)) == {grpc.StatusCode.OK: 3_000}
+
+
+def test_connections_are_limited(start: Start) -> None:
+    """A connection above the limit is closed, and finds room when another has gone."""
+    server = start(NEARVOTE_MAX_CONNECTIONS="2")
+
+    def asked(channel: grpc.Channel, seconds: float) -> bool:
+        stub: Any = HealthStub(channel)
+        try:
+            stub.Check(HealthCheckRequest(), timeout=seconds, wait_for_ready=True)
+        except grpc.RpcError:
+            return False
+        return True
+
+    with contextlib.ExitStack() as stack:
+        first, second, third = (
+            stack.enter_context(grpc.insecure_channel(server.address, options=OWN_CONNECTION)) for _ in range(3)
+        )
+        assert asked(first, 20)
+        assert asked(second, 20)
+        assert not asked(third, 1)
+        assert asked(first, 20)
+        second.close()
+        assert asked(third, 60)
+
+
+def test_watches_of_health_are_limited(start: Start) -> None:
+    """A client has its share of watches, and what it watches no more makes room; a plain check is always answered."""
+    server = start(NEARVOTE_MAX_WATCHES="4")
+    with server.channel() as channel:
+        stub: Any = HealthStub(channel)
+        reflection: Any = ServerReflectionStub(channel)
+        watches = [stub.Watch(HealthCheckRequest()) for _ in range(2)]
+        for watch in watches:
+            assert next(watch).status == HealthCheckResponse.SERVING
+        with pytest.raises(grpc.RpcError) as told:
+            next(stub.Watch(HealthCheckRequest()))
+        assert told.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert stub.Check(HealthCheckRequest()).status == HealthCheckResponse.SERVING
+        with pytest.raises(grpc.RpcError) as told:
+            next(reflection.ServerReflectionInfo(iter([ServerReflectionRequest(list_services="")])))
+        assert told.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        watches[0].cancel()
+        wait_until(lambda: _is_watched(stub))
+
+
+def _is_watched(stub: Any) -> bool:
+    watch = stub.Watch(HealthCheckRequest())
+    try:
+        return bool(next(watch).status == HealthCheckResponse.SERVING)
+    except grpc.RpcError:
+        return False
+    finally:
+        watch.cancel()
+
+
+def test_calls_that_are_never_sent_whole_are_bounded(start: Start) -> None:
+    """Calls that are opened, and whose request never comes, are refused beyond a bound."""
+    server = start(NEARVOTE_MAX_CONCURRENT_CALLS="1", NEARVOTE_MAX_STREAMS="1", NEARVOTE_MAX_WATCHES="1")
+
+    async def refused() -> Counter[grpc.StatusCode]:
+        async with contextlib.AsyncExitStack() as stack:
+            calls: list[Any] = []
+            for _ in range(3):
+                channel = await stack.enter_async_context(
+                    grpc.aio.insecure_channel(server.address, options=OWN_CONNECTION)
+                )
+                method: Any = channel.stream_unary("/nearvote.v1.ClassificationService/Classify")
+                calls += [method() for _ in range(400)]
+            ended = asyncio.as_completed([call.code() for call in calls], timeout=60)
+            return Counter([await next(ended) for _ in range(1_200 - 1_027)])
+
+    assert asyncio.run(refused()) == {grpc.StatusCode.RESOURCE_EXHAUSTED: 1_200 - 1_027}
+    with server.client() as client:
+        assert client.info().limits.max_watches == 1

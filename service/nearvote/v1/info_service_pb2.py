@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1enearvote/v1/info_service.proto\x12\x0bnearvote.v1\"\x10\n\x0eGetInfoRequest\"\x9c\x01\n\x0b\x45ncoderSpec\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\t\x12\x11\n\tdimension\x18\x03 \x01(\r\x12\x0f\n\x07pooling\x18\x04 \x01(\t\x12\x12\n\nmax_tokens\x18\x05 \x01(\r\x12\x0e\n\x06\x65ngine\x18\x06 \x01(\t\x12\x0b\n\x03key\x18\x07 \x01(\t\x12\x17\n\x0flabel_agreement\x18\x08 \x01(\x01\"\xed\x02\n\x06Limits\x12\x16\n\x0emax_text_bytes\x18\x01 \x01(\r\x12\x17\n\x0fmax_batch_texts\x18\x02 \x01(\r\x12\r\n\x05max_k\x18\x03 \x01(\r\x12\x12\n\nmax_labels\x18\x04 \x01(\r\x12\x11\n\tmax_tasks\x18\x05 \x01(\r\x12\x19\n\x11max_request_bytes\x18\x06 \x01(\r\x12\x1e\n\x16max_stream_concurrency\x18\x07 \x01(\r\x12\x1b\n\x13max_stream_requests\x18\x08 \x01(\r\x12\x13\n\x0bmax_streams\x18\t \x01(\r\x12\x1c\n\x14max_concurrent_calls\x18\n \x01(\r\x12\x19\n\x11max_queued_tokens\x18\x0b \x01(\r\x12\x19\n\x11max_task_examples\x18\x0c \x01(\r\x12\x1c\n\x14max_pending_feedback\x18\r \x01(\r\x12\x1d\n\x15max_feedback_per_hour\x18\x0e \x01(\r\"\xd9\x01\n\x0bTaskSummary\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rexample_count\x18\x02 \x01(\x04\x12?\n\x0clabel_counts\x18\x03 \x03(\x0b\x32).nearvote.v1.TaskSummary.LabelCountsEntry\x12\x16\n\x0epolicy_version\x18\x04 \x01(\x04\x12\x18\n\x10\x65xamples_version\x18\x05 \x01(\x04\x1a\x32\n\x10LabelCountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"8\n\nCallerInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x0e\n\x06tenant\x18\x03 \x01(\t\"\xd3\x01\n\x0fGetInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12)\n\x07\x65ncoder\x18\x02 \x01(\x0b\x32\x18.nearvote.v1.EncoderSpec\x12#\n\x06limits\x18\x03 \x01(\x0b\x32\x13.nearvote.v1.Limits\x12\r\n\x05store\x18\x04 \x01(\t\x12\'\n\x05tasks\x18\x05 \x03(\x0b\x32\x18.nearvote.v1.TaskSummary\x12\'\n\x06\x63\x61ller\x18\x06 \x01(\x0b\x32\x17.nearvote.v1.CallerInfo2S\n\x0bInfoService\x12\x44\n\x07GetInfo\x12\x1b.nearvote.v1.GetInfoRequest\x1a\x1c.nearvote.v1.GetInfoResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1enearvote/v1/info_service.proto\x12\x0bnearvote.v1\"\x10\n\x0eGetInfoRequest\"\x9c\x01\n\x0b\x45ncoderSpec\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\t\x12\x11\n\tdimension\x18\x03 \x01(\r\x12\x0f\n\x07pooling\x18\x04 \x01(\t\x12\x12\n\nmax_tokens\x18\x05 \x01(\r\x12\x0e\n\x06\x65ngine\x18\x06 \x01(\t\x12\x0b\n\x03key\x18\x07 \x01(\t\x12\x17\n\x0flabel_agreement\x18\x08 \x01(\x01\"\xb9\x03\n\x06Limits\x12\x16\n\x0emax_text_bytes\x18\x01 \x01(\r\x12\x17\n\x0fmax_batch_texts\x18\x02 \x01(\r\x12\r\n\x05max_k\x18\x03 \x01(\r\x12\x12\n\nmax_labels\x18\x04 \x01(\r\x12\x11\n\tmax_tasks\x18\x05 \x01(\r\x12\x19\n\x11max_request_bytes\x18\x06 \x01(\r\x12\x1e\n\x16max_stream_concurrency\x18\x07 \x01(\r\x12\x1b\n\x13max_stream_requests\x18\x08 \x01(\r\x12\x13\n\x0bmax_streams\x18\t \x01(\r\x12\x1c\n\x14max_concurrent_calls\x18\n \x01(\r\x12\x19\n\x11max_queued_tokens\x18\x0b \x01(\r\x12\x19\n\x11max_task_examples\x18\x0c \x01(\r\x12\x1c\n\x14max_pending_feedback\x18\r \x01(\r\x12\x1d\n\x15max_feedback_per_hour\x18\x0e \x01(\r\x12\x17\n\x0fmax_connections\x18\x0f \x01(\r\x12\x1c\n\x14max_connection_calls\x18\x10 \x01(\r\x12\x13\n\x0bmax_watches\x18\x11 \x01(\r\"\xd9\x01\n\x0bTaskSummary\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rexample_count\x18\x02 \x01(\x04\x12?\n\x0clabel_counts\x18\x03 \x03(\x0b\x32).nearvote.v1.TaskSummary.LabelCountsEntry\x12\x16\n\x0epolicy_version\x18\x04 \x01(\x04\x12\x18\n\x10\x65xamples_version\x18\x05 \x01(\x04\x1a\x32\n\x10LabelCountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"8\n\nCallerInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x0e\n\x06tenant\x18\x03 \x01(\t\"\xd3\x01\n\x0fGetInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12)\n\x07\x65ncoder\x18\x02 \x01(\x0b\x32\x18.nearvote.v1.EncoderSpec\x12#\n\x06limits\x18\x03 \x01(\x0b\x32\x13.nearvote.v1.Limits\x12\r\n\x05store\x18\x04 \x01(\t\x12\'\n\x05tasks\x18\x05 \x03(\x0b\x32\x18.nearvote.v1.TaskSummary\x12\'\n\x06\x63\x61ller\x18\x06 \x01(\x0b\x32\x17.nearvote.v1.CallerInfo2S\n\x0bInfoService\x12\x44\n\x07GetInfo\x12\x1b.nearvote.v1.GetInfoRequest\x1a\x1c.nearvote.v1.GetInfoResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,15 +38,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ENCODERSPEC']._serialized_start=66
   _globals['_ENCODERSPEC']._serialized_end=222
   _globals['_LIMITS']._serialized_start=225
-  _globals['_LIMITS']._serialized_end=590
-  _globals['_TASKSUMMARY']._serialized_start=593
-  _globals['_TASKSUMMARY']._serialized_end=810
-  _globals['_TASKSUMMARY_LABELCOUNTSENTRY']._serialized_start=760
-  _globals['_TASKSUMMARY_LABELCOUNTSENTRY']._serialized_end=810
-  _globals['_CALLERINFO']._serialized_start=812
-  _globals['_CALLERINFO']._serialized_end=868
-  _globals['_GETINFORESPONSE']._serialized_start=871
-  _globals['_GETINFORESPONSE']._serialized_end=1082
-  _globals['_INFOSERVICE']._serialized_start=1084
-  _globals['_INFOSERVICE']._serialized_end=1167
+  _globals['_LIMITS']._serialized_end=666
+  _globals['_TASKSUMMARY']._serialized_start=669
+  _globals['_TASKSUMMARY']._serialized_end=886
+  _globals['_TASKSUMMARY_LABELCOUNTSENTRY']._serialized_start=836
+  _globals['_TASKSUMMARY_LABELCOUNTSENTRY']._serialized_end=886
+  _globals['_CALLERINFO']._serialized_start=888
+  _globals['_CALLERINFO']._serialized_end=944
+  _globals['_GETINFORESPONSE']._serialized_start=947
+  _globals['_GETINFORESPONSE']._serialized_end=1158
+  _globals['_INFOSERVICE']._serialized_start=1160
+  _globals['_INFOSERVICE']._serialized_end=1243
 # @@protoc_insertion_point(module_scope)

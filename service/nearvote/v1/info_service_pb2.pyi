@@ -109,6 +109,9 @@ class Limits(_message.Message):
     MAX_TASK_EXAMPLES_FIELD_NUMBER: _builtins.int
     MAX_PENDING_FEEDBACK_FIELD_NUMBER: _builtins.int
     MAX_FEEDBACK_PER_HOUR_FIELD_NUMBER: _builtins.int
+    MAX_CONNECTIONS_FIELD_NUMBER: _builtins.int
+    MAX_CONNECTION_CALLS_FIELD_NUMBER: _builtins.int
+    MAX_WATCHES_FIELD_NUMBER: _builtins.int
     max_text_bytes: _builtins.int
     """Longest text, in bytes of UTF-8."""
     max_batch_texts: _builtins.int
@@ -137,6 +140,12 @@ class Limits(_message.Message):
     """Most corrections of one source that may be pending."""
     max_feedback_per_hour: _builtins.int
     """Most corrections that one source may submit in an hour by the clock, UTC."""
+    max_connections: _builtins.int
+    """Most connections at a time; further ones are closed at once."""
+    max_connection_calls: _builtins.int
+    """Most calls and streams at a time over one connection; further ones wait in the client."""
+    max_watches: _builtins.int
+    """Most watches of health and streams of reflection at a time, shared in the same way as calls."""
     def __init__(
         self,
         *,
@@ -154,10 +163,13 @@ class Limits(_message.Message):
         max_task_examples: _builtins.int = ...,
         max_pending_feedback: _builtins.int = ...,
         max_feedback_per_hour: _builtins.int = ...,
+        max_connections: _builtins.int = ...,
+        max_connection_calls: _builtins.int = ...,
+        max_watches: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_batch_texts", b"max_batch_texts", "max_concurrent_calls", b"max_concurrent_calls", "max_feedback_per_hour", b"max_feedback_per_hour", "max_k", b"max_k", "max_labels", b"max_labels", "max_pending_feedback", b"max_pending_feedback", "max_queued_tokens", b"max_queued_tokens", "max_request_bytes", b"max_request_bytes", "max_stream_concurrency", b"max_stream_concurrency", "max_stream_requests", b"max_stream_requests", "max_streams", b"max_streams", "max_task_examples", b"max_task_examples", "max_tasks", b"max_tasks", "max_text_bytes", b"max_text_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_batch_texts", b"max_batch_texts", "max_concurrent_calls", b"max_concurrent_calls", "max_connection_calls", b"max_connection_calls", "max_connections", b"max_connections", "max_feedback_per_hour", b"max_feedback_per_hour", "max_k", b"max_k", "max_labels", b"max_labels", "max_pending_feedback", b"max_pending_feedback", "max_queued_tokens", b"max_queued_tokens", "max_request_bytes", b"max_request_bytes", "max_stream_concurrency", b"max_stream_concurrency", "max_stream_requests", b"max_stream_requests", "max_streams", b"max_streams", "max_task_examples", b"max_task_examples", "max_tasks", b"max_tasks", "max_text_bytes", b"max_text_bytes", "max_watches", b"max_watches"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
