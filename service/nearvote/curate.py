@@ -180,19 +180,19 @@ class Curator:
             TaskNotFound, ExampleNotFound: There is none.
         """
         await self._tasks.get(tenant, task)
-        if not await self._writes.shielded(self._delete(tenant, task, checked_id(id_), by)):
+        id_ = checked_id(id_)
+        if not await self._writes.shielded(self._tasks.changing(tenant), lambda: self._delete(tenant, task, id_, by)):
             raise not_found()
 
     async def _delete(self, tenant: str, task: str, id_: str, by: Caller) -> bool:
-        async with self._tasks.changing(tenant):
-            example = (await self._store.get(tenant, task, [id_])).get(id_)
-            if example is None:
-                return False
-            async with self._audit.recording(tenant, by, deleted([example])):
-                await self._store.delete(tenant, task, id_)
-                self._forget([example.text], tenant)
-                await self._tasks.examples_changed(tenant, task)
-            return True
+        example = (await self._store.get(tenant, task, [id_])).get(id_)
+        if example is None:
+            return False
+        async with self._audit.recording(tenant, by, deleted([example])):
+            await self._store.delete(tenant, task, id_)
+            self._forget([example.text], tenant)
+            await self._tasks.examples_changed(tenant, task)
+        return True
 
     async def _check(self, tenant: str, draft: Draft) -> None:
         task = await self._tasks.get(tenant, draft.task)
@@ -253,7 +253,10 @@ class Curator:
             if len(views[id_].windows)
         ]
         relabelled = [example for id_, example in wanted.items() if id_ in known and example != known[id_]]
-        if not await self._writes.shielded(self._write(tenant, drafts, known, fresh, relabelled, by, action)):
+        wrote = await self._writes.shielded(
+            self._tasks.changing(tenant), lambda: self._write(tenant, drafts, known, fresh, relabelled, by, action)
+        )
+        if not wrote:
             return await self._save(tenant, drafts, by, action, skip_unreadable=skip_unreadable, views=views)
         saved = [
             Saved(wanted[example.id], created=example.id not in known)
@@ -274,19 +277,18 @@ class Curator:
     ) -> bool:
         """Writes, unless what is known of the drafts is no longer so. Returns whether it wrote."""
         changed = {embedded.example.task for embedded in fresh} | {example.task for example in relabelled}
-        async with self._tasks.changing(tenant):
-            for draft in drafts:  # again: a task may have changed while its examples were embedded
-                (await self._tasks.get(tenant, draft.task)).check_labels(draft.labels)
-            if await self._known(tenant, drafts) != known:
-                return False
-            await self._check_room(tenant, fresh)
-            changes = written(known, (one.example for one in fresh), relabelled, action)
-            async with self._audit.recording(tenant, by, changes):
-                try:
-                    await self._put(tenant, drafts, known, fresh, relabelled)
-                finally:
-                    for task in changed:
-                        await self._tasks.examples_changed(tenant, task)
+        for draft in drafts:  # again: a task may have changed while its examples were embedded
+            (await self._tasks.get(tenant, draft.task)).check_labels(draft.labels)
+        if await self._known(tenant, drafts) != known:
+            return False
+        await self._check_room(tenant, fresh)
+        changes = written(known, (one.example for one in fresh), relabelled, action)
+        async with self._audit.recording(tenant, by, changes):
+            try:
+                await self._put(tenant, drafts, known, fresh, relabelled)
+            finally:
+                for task in changed:
+                    await self._tasks.examples_changed(tenant, task)
         return True
 
     async def _check_room(self, tenant: str, fresh: Sequence[EmbeddedExample]) -> None:

@@ -86,7 +86,7 @@ class Eraser:
             raise InvalidField("name a source or a subject; `DeleteTask` deletes a whole task", field="source")
         if selection.task:
             await self._tasks.get(tenant, selection.task)
-        gone = await self._writes.shielded(self._delete(tenant, selection, Action.EXAMPLES_DELETED, by))
+        gone = await self._delete(tenant, selection, Action.EXAMPLES_DELETED, by)
         names = {example.task for example in gone}
         for name in names:
             await self._stop_fits(tenant, name)
@@ -105,7 +105,7 @@ class Eraser:
         now, count = self._now_us(), 0
         for tenant in await self._store.ended(now):
             ended = Selection(expired_us=now)
-            count += len(await self._writes.shielded(self._delete(tenant, ended, Action.EXAMPLES_EXPIRED, SERVICE)))
+            count += len(await self._delete(tenant, ended, Action.EXAMPLES_EXPIRED, SERVICE))
         return count
 
     async def settle(self) -> None:
@@ -117,16 +117,20 @@ class Eraser:
             # First: cut short in between, the examples are still there to be found, and it with them.
             before = [example.id async for page in self._store.select(tenant, selection) for example in page]
             await self._also_delete(tenant, selection, before)
-        async with self._tasks.changing(tenant):
-            found = [example async for page in self._store.select(tenant, selection) for example in page]
-            async with self._audit.recording(tenant, by, deleted(found, action, _chosen_by(selection))):
-                try:
-                    await self._store.delete_selected(tenant, selection)
-                finally:
-                    self._forget([example.text for example in found], tenant)
-                    for task in {example.task for example in found}:
-                        await self._tasks.examples_changed(tenant, task)
-            return found
+        return await self._writes.shielded(
+            self._tasks.changing(tenant), lambda: self._delete_examples(tenant, selection, action, by)
+        )
+
+    async def _delete_examples(self, tenant: str, selection: Selection, action: Action, by: Caller) -> list[Example]:
+        found = [example async for page in self._store.select(tenant, selection) for example in page]
+        async with self._audit.recording(tenant, by, deleted(found, action, _chosen_by(selection))):
+            try:
+                await self._store.delete_selected(tenant, selection)
+            finally:
+                self._forget([example.text for example in found], tenant)
+                for task in {example.task for example in found}:
+                    await self._tasks.examples_changed(tenant, task)
+        return found
 
 
 def _chosen_by(selection: Selection) -> list[str]:

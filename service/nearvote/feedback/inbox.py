@@ -116,25 +116,24 @@ class Inbox:
             FeedbackRateReached: Its source has submitted as many in this hour as it may.
         """
         correction.check()
-        return await self._writes.shielded(self._submit(tenant, correction, by))
+        return await self._writes.shielded(self._locks[tenant], lambda: self._submit(tenant, correction, by))
 
     async def _submit(self, tenant: str, correction: Correction, by: Caller) -> Submitted:
         id_ = feedback_id(tenant, correction.key)
-        async with self._locks[tenant]:
-            known = (await self._store.get(tenant, [id_])).get(id_)
-            if known is not None:
-                if not _is_of(known, correction):
-                    raise FeedbackKeyReused("another correction has this key: give each one its own", field="key")
-                self._count(tenant, known.task, "repeated", 1)
-                return Submitted(known, created=False)
-            feedback = await self._checked(tenant, id_, correction)
-            await self._check_limits(tenant, feedback)
-            await self._store.put([feedback])
-            self._count(tenant, feedback.task, "submitted", 1)
-            if self._promote_after:
-                promoted = await self._promotions.by_rule(tenant, feedback, self._promote_after, by)
-                self._count(tenant, feedback.task, "promoted", len(promoted))
-                feedback = (await self._store.get(tenant, [id_])).get(id_, feedback)
+        known = (await self._store.get(tenant, [id_])).get(id_)
+        if known is not None:
+            if not _is_of(known, correction):
+                raise FeedbackKeyReused("another correction has this key: give each one its own", field="key")
+            self._count(tenant, known.task, "repeated", 1)
+            return Submitted(known, created=False)
+        feedback = await self._checked(tenant, id_, correction)
+        await self._check_limits(tenant, feedback)
+        await self._store.put([feedback])
+        self._count(tenant, feedback.task, "submitted", 1)
+        if self._promote_after:
+            promoted = await self._promotions.by_rule(tenant, feedback, self._promote_after, by)
+            self._count(tenant, feedback.task, "promoted", len(promoted))
+            feedback = (await self._store.get(tenant, [id_])).get(id_, feedback)
         return Submitted(feedback, created=True)
 
     async def _checked(self, tenant: str, id_: str, correction: Correction) -> Feedback:
@@ -258,12 +257,11 @@ class Inbox:
             TaskNotFound, FeedbackNotFound: There is none.
             LimitReached: It covers too many.
         """
-        return await self._writes.shielded(self._promote(tenant, selection, by))
+        return await self._writes.shielded(self._locks[tenant], lambda: self._promote(tenant, selection, by))
 
     async def _promote(self, tenant: str, selection: Selection, by: Caller) -> Promoted:
-        async with self._locks[tenant]:
-            pending, refused = _pending(await self._select(tenant, selection))
-            promoted = await self._promotions.promote(tenant, selection.task, pending, by)
+        pending, refused = _pending(await self._select(tenant, selection))
+        promoted = await self._promotions.promote(tenant, selection.task, pending, by)
         self._count(tenant, selection.task, "promoted", promoted.count)
         return replace(promoted, refused=refused | promoted.refused)
 
@@ -298,16 +296,15 @@ class Inbox:
         if task:
             await self._tasks.get(tenant, task)
         chosen = Selection(task, source=source, from_us=from_us, until_us=until_us)
-        return await self._writes.shielded(self._revoke(tenant, chosen, by))
+        return await self._writes.shielded(self._locks[tenant], lambda: self._revoke(tenant, chosen, by))
 
     async def _revoke(self, tenant: str, chosen: Selection, by: Caller) -> Revoked:
-        async with self._locks[tenant]:
-            taken = [
-                one
-                async for one in self._store.each(tenant, task=chosen.task, source=chosen.source)
-                if one.state in (FeedbackState.PENDING, FeedbackState.PROMOTED) and chosen.covers(one)
-            ]
-            revoked = await self._promotions.revoke(tenant, taken, by)
+        taken = [
+            one
+            async for one in self._store.each(tenant, task=chosen.task, source=chosen.source)
+            if one.state in (FeedbackState.PENDING, FeedbackState.PROMOTED) and chosen.covers(one)
+        ]
+        revoked = await self._promotions.revoke(tenant, taken, by)
         for name, count in Counter(one.task for one in taken).items():
             self._count(tenant, name, "revoked", count)
         return revoked
@@ -320,10 +317,12 @@ class Inbox:
             selection: What the examples are deleted by.
             example_ids: Those that there are.
         """
-        async with self._locks[tenant]:
-            if selection.source and not selection.subject:
-                await self._store.delete_source(tenant, selection.source, selection.task)
-            await self._store.delete_about(tenant, example_ids)
+        await self._writes.shielded(self._locks[tenant], lambda: self._erase(tenant, selection, example_ids))
+
+    async def _erase(self, tenant: str, selection: ExampleSelection, example_ids: Sequence[str]) -> None:
+        if selection.source and not selection.subject:
+            await self._store.delete_source(tenant, selection.source, selection.task)
+        await self._store.delete_about(tenant, example_ids)
 
     async def settle(self) -> None:
         """Returns when every change under way has ended."""

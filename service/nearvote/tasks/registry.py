@@ -289,26 +289,25 @@ class TaskRegistry:
             TaskNotFound: There is none of this name.
             TaskNotEmpty: It has examples, and `force` is not set.
         """
-        return await self._writes.shielded(self._delete(tenant, name, force, by))
+        return await self._writes.shielded(self.changing(tenant), lambda: self._delete(tenant, name, force, by))
 
     async def _delete(self, tenant: str, name: str, force: bool, by: Caller) -> int:  # noqa: FBT001
-        async with self.changing(tenant):
-            if name not in (await self._snapshots.fresh(tenant)).tasks:
-                rest = await self._store.delete_task(tenant, name)
-                if rest:
-                    return rest
-            task = await self.get(tenant, name)
-            count = (await self._store.class_sizes(tenant, name)).total
-            if count and not force:
-                raise TaskNotEmpty(f"task '{name}' has {count} examples; delete them with it by force", field="force")
-            async with self._audit.recording(tenant, by, [change_of_task(Action.TASK_DELETED, task, None, count)]):
-                # The task first: cut short in between, its examples are out of sight, and go when it is deleted again.
-                await self._stored.delete(tenant, name)
-                await self.fits.delete_all(tenant, task)
-                self._snapshots.forget(tenant)
-                for delete in self._also_deletes:
-                    await delete(tenant, name)
-                return await self._store.delete_task(tenant, name)
+        if name not in (await self._snapshots.fresh(tenant)).tasks:
+            rest = await self._store.delete_task(tenant, name)
+            if rest:
+                return rest
+        task = await self.get(tenant, name)
+        count = (await self._store.class_sizes(tenant, name)).total
+        if count and not force:
+            raise TaskNotEmpty(f"task '{name}' has {count} examples; delete them with it by force", field="force")
+        async with self._audit.recording(tenant, by, [change_of_task(Action.TASK_DELETED, task, None, count)]):
+            # The task first: cut short in between, its examples are out of sight, and go when it is deleted again.
+            await self._stored.delete(tenant, name)
+            await self.fits.delete_all(tenant, task)
+            self._snapshots.forget(tenant)
+            for delete in self._also_deletes:
+                await delete(tenant, name)
+            return await self._store.delete_task(tenant, name)
 
     async def settle(self) -> None:
         """Returns when every deletion under way has ended."""

@@ -1,7 +1,7 @@
 """Writes that are made to their end."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 import structlog
@@ -19,11 +19,17 @@ class Writes:
     def __init__(self) -> None:
         self._running: set[asyncio.Task[Any]] = set()
 
-    async def shielded(self, write: Coroutine[Any, Any, _T]) -> _T:
-        """Runs a write to its end, also when the caller hangs up in the middle of it."""
+    async def shielded(self, lock: asyncio.Lock, write: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+        """Waits for a lock, and holding it runs a write to its end, also when the caller hangs up in the middle of it.
+
+        A caller who is gone before the write has begun waits no more, and nothing is written. So no more wait than there
+        are calls.
+        """
+        await lock.acquire()
         with no_deadline():
-            running = asyncio.create_task(write)
+            running = asyncio.create_task(write())
         self._running.add(running)
+        running.add_done_callback(lambda _done: lock.release())
         running.add_done_callback(self._running.discard)
         try:
             return await asyncio.shield(running)
