@@ -1,8 +1,9 @@
 """Deleting examples by whose they are, and those that have ended."""
 
 import hashlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from nearvote.access.caller import Caller
 from nearvote.audit.event import Action
@@ -40,8 +41,8 @@ class Eraser:
         stop_fits: Stops the fits of a tenant's task that are under way, which hold examples; returns when they have.
         forget: Lets go of what is remembered of texts of a tenant.
         now_us: The time, in microseconds since 1970-01-01 UTC.
-        also_delete: Deletes, before the examples of a selection, what else is kept of them: called with tenant,
-            selection, and the examples' ids.
+        also_delete: Deletes, before examples of a selection, what else is kept of them: called with tenant, selection,
+            and these examples' ids, until there are none.
     """
 
     def __init__(
@@ -66,6 +67,8 @@ class Eraser:
     async def delete_selected(self, tenant: str, selection: Selection, by: Caller) -> Erased:
         """Deletes a source's or a subject's examples, and the feedback from this source or about these examples.
 
+        Page by page, for as long as there are any: cut short, the rest goes when it is asked for again.
+
         Fits of their tasks that are under way are stopped. Those that serve stay: they keep nothing of one example
         alone (DECISIONS 55).
 
@@ -86,12 +89,15 @@ class Eraser:
             raise InvalidField("name a source or a subject; `DeleteTask` deletes a whole task", field="source")
         if selection.task:
             await self._tasks.get(tenant, selection.task)
-        gone = await self._delete(tenant, selection, Action.EXAMPLES_DELETED, by)
-        names = {example.task for example in gone}
-        for name in names:
-            await self._stop_fits(tenant, name)
+        names: set[str] = set()
+        count = 0
+        async for gone in self._deleting(tenant, selection, Action.EXAMPLES_DELETED, by):
+            count += len(gone)
+            for name in {example.task for example in gone} - names:
+                await self._stop_fits(tenant, name)
+                names.add(name)
         fitted = [task.name for task in await self._tasks.list_all(tenant) if task.name in names and task.fit_version]
-        return Erased(len(gone), tuple(fitted))
+        return Erased(count, tuple(fitted))
 
     async def sweep(self) -> int:
         """Deletes the examples of all tenants that have ended.
@@ -105,27 +111,43 @@ class Eraser:
         now, count = self._now_us(), 0
         for tenant in await self._store.ended(now):
             ended = Selection(expired_us=now)
-            count += len(await self._delete(tenant, ended, Action.EXAMPLES_EXPIRED, SERVICE))
+            async for gone in self._deleting(tenant, ended, Action.EXAMPLES_EXPIRED, SERVICE):
+                count += len(gone)
         return count
 
     async def settle(self) -> None:
         """Returns when every deletion under way has ended."""
         await self._writes.settle()
 
-    async def _delete(self, tenant: str, selection: Selection, action: Action, by: Caller) -> list[Example]:
-        if self._also_delete:
-            # First: cut short in between, the examples are still there to be found, and it with them.
-            before = [example.id async for page in self._store.select(tenant, selection) for example in page]
-            await self._also_delete(tenant, selection, before)
-        return await self._writes.shielded(
-            self._tasks.changing(tenant), lambda: self._delete_examples(tenant, selection, action, by)
-        )
+    async def _deleting(
+        self, tenant: str, selection: Selection, action: Action, by: Caller
+    ) -> AsyncIterator[list[Example]]:
+        """Deletes page by page, so that others get their turn in between; gives what it has deleted."""
+        while True:
+            ids = [example.id for example in await self._page(tenant, selection)]
+            if self._also_delete:
+                # First: cut short in between, the examples are still there to be found, and it with them.
+                await self._also_delete(tenant, selection, ids)
+            if not ids:
+                return
+            delete = partial(self._delete_page, tenant, selection, frozenset(ids), action, by)
+            yield await self._writes.shielded(self._tasks.changing(tenant), delete)
 
-    async def _delete_examples(self, tenant: str, selection: Selection, action: Action, by: Caller) -> list[Example]:
-        found = [example async for page in self._store.select(tenant, selection) for example in page]
+    async def _page(self, tenant: str, selection: Selection) -> list[Example]:
+        async for page in self._store.select(tenant, selection):
+            return page
+        return []
+
+    async def _delete_page(
+        self, tenant: str, selection: Selection, ids: Collection[str], action: Action, by: Caller
+    ) -> list[Example]:
+        # Read again, as they are now.
+        found = [example for example in await self._page(tenant, selection) if example.id in ids]
+        if not found:  # another replica was faster
+            return found
         async with self._audit.recording(tenant, by, deleted(found, action, _chosen_by(selection))):
             try:
-                await self._store.delete_selected(tenant, selection)
+                await self._store.delete_selected(tenant, selection, [example.id for example in found])
             finally:
                 self._forget([example.text for example in found], tenant)
                 for task in {example.task for example in found}:

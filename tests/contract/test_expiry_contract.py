@@ -96,9 +96,14 @@ async def test_delete_selected(store: QdrantStore, engine: Engine, clock: FakeCl
     assert await pages(store, Selection(task="spam", source="s", subject="p")) == [mine]
     assert await store.ended(clock.now_us()) == {"acme": 3}
 
-    await store.delete_selected("acme", Selection(task="spam", subject="p"))
+    await store.delete_selected("acme", Selection(task="spam", subject="p"), [mine.id, others[0].id, elsewhere.id])
+    left = {one.id for one in await pages(store, Selection(subject="p"))}
+    assert left == {ended.id, elsewhere.id}, "those of the ids, and of the selection"
+    await store.delete_selected("acme", Selection(task="spam", subject="p"), [ended.id])
     assert await pages(store, Selection(subject="p")) == [elsewhere]
-    await store.delete_selected("acme", Selection(source="s"))
+    await store.delete_selected("acme", Selection(source="s"), [])
+    assert await pages(store, Selection(subject="p")) == [elsewhere]
+    await store.delete_selected("acme", Selection(source="s"), [elsewhere.id])
     assert await engine.count(f"nearvote_examples_{SPACE.key}", {}) == 6, "two of three windows stay"
     assert await store.get("other", "spam", [others[1].id])
     assert await store.ended(clock.now_us()) == {}

@@ -162,11 +162,11 @@ class StoreBesideDictionary(RuleBasedStateMachine):
         where = {"tenant": example.tenant, "task": example.task, **astray}
         assert self._run(self._store.delete(**where, example_id=example.id)) == bool(there)
 
-    @rule(tenant=_tenants, selection=_selections)
-    def delete_selected(self, tenant: str, selection: Selection) -> None:
+    @rule(tenant=_tenants, selection=_selections, ids=_some_ids)
+    def delete_selected(self, tenant: str, selection: Selection, ids: list[str]) -> None:
         selection = self._timed(selection)
-        self._forget(self._selected(tenant, selection))
-        self._run(self._store.delete_selected(tenant, selection))
+        self._forget([one for one in self._selected(tenant, selection) if one.id in ids])
+        self._run(self._store.delete_selected(tenant, selection, ids))
 
     @rule(tenant=_tenants, task=_tasks)
     def delete_task(self, tenant: str, task: str) -> None:

@@ -14,6 +14,7 @@ from nearvote.embedding.cache import ViewCache
 from nearvote.embedding.embedder import Embedder
 from nearvote.erase import Erased, Eraser
 from nearvote.errors import InvalidExample, InvalidField, TaskNotFound
+from nearvote.examples import qdrant_store
 from nearvote.examples.example import Draft
 from nearvote.examples.store import Selection
 from nearvote.voting.policy import Policy
@@ -84,6 +85,25 @@ async def test_by_subject(office: Office) -> None:
     assert {one.change.selected_by for one in found} == {(f"subject:{digest}",)}
     assert "person-1" not in str(found), "whom it was about is not written down"
     assert await office.eraser.delete_selected("acme", Selection(subject="person-1"), ANN) == Erased(0, ())
+
+
+async def test_page_by_page(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many examples there are, they are read, recorded and deleted some at a time, all of them in the end."""
+    await office.fill()
+    monkeypatch.setattr(qdrant_store, "_SCROLL_PAGE", 2)
+    sizes = []
+    delete = office.desk.store.delete_selected
+
+    async def noted(tenant: str, selection: Selection, ids: Sequence[str]) -> None:
+        sizes.append(len(ids))
+        await delete(tenant, selection, ids)
+
+    monkeypatch.setattr(office.desk.store, "delete_selected", noted)
+    assert await office.eraser.delete_selected("acme", Selection(subject="person-1"), ANN) == Erased(5, ())
+    assert sizes == [2, 2, 1]
+    assert len(await texts(office.desk)) == 4
+    found = (await office.desk.audit.page("acme", EventQuery(actor="ann"), 10)).events
+    assert sum(one.change.example_count for one in found) == 5
 
 
 async def test_by_source(office: Office) -> None:

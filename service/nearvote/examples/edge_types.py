@@ -5,7 +5,7 @@ from typing import Any
 
 import qdrant_edge as edge
 
-from nearvote.examples.engine import Match, NearestQuery, NotUpTo, Sparse, UpTo, Vector
+from nearvote.examples.engine import AnyOf, Match, NearestQuery, NotUpTo, Sparse, UpTo, Vector
 
 
 def vector_to_edge(vector: Vector) -> Any:
@@ -48,9 +48,13 @@ def filter_to_edge(match: Match) -> edge.Filter:
     )
 
 
-def _condition_to_edge(key: str, value: "str | int | UpTo | None") -> edge.FieldCondition | edge.IsEmptyCondition:
+def _condition_to_edge(
+    key: str, value: "str | int | UpTo | AnyOf | None"
+) -> edge.FieldCondition | edge.IsEmptyCondition:
     if value is None:
         return edge.IsEmptyCondition(key)
     if isinstance(value, UpTo):
         return edge.FieldCondition(key, range=edge.RangeFloat(lte=value.most))
+    if isinstance(value, AnyOf):
+        return edge.FieldCondition(key, match=edge.MatchAny(list(value.values)))
     return edge.FieldCondition(key, match=edge.MatchValue(value))

@@ -21,8 +21,15 @@ class NotUpTo:
     most: int
 
 
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    """What a text matches that is one of these."""
+
+    values: Sequence[str]
+
+
 # Payload fields and what they must be, None for those that are not there; a list matches when it has the value.
-Match = Mapping[str, str | int | UpTo | NotUpTo | None]
+Match = Mapping[str, str | int | UpTo | NotUpTo | AnyOf | None]
 
 
 @dataclass(frozen=True, slots=True)

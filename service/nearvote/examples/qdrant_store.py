@@ -12,7 +12,7 @@ from typing import Any
 
 from nearvote.clock import system_us
 from nearvote.errors import StoreUnavailable
-from nearvote.examples.engine import Engine, Match, NotUpTo, Payload, Point, UpTo, Vector
+from nearvote.examples.engine import AnyOf, Engine, Match, NotUpTo, Payload, Point, UpTo, Vector
 from nearvote.examples.example import Example, point_id
 from nearvote.examples.nearest import is_live, nearest_examples
 from nearvote.examples.payload import annotations_of, example_of, match_of, sparse_of, window_of
@@ -213,9 +213,9 @@ class QdrantStore:
             if from_id is None:
                 return
 
-    async def delete_selected(self, tenant: str, selection: Selection) -> None:
-        """Deletes the examples of a selection with all their windows."""
-        await self._engine.delete(self._collection, match_of(tenant, selection))
+    async def delete_selected(self, tenant: str, selection: Selection, ids: Sequence[str]) -> None:
+        """Deletes those examples of a selection that have these ids, with all their windows."""
+        await self._engine.delete(self._collection, {**match_of(tenant, selection), "example_id": AnyOf(ids)})
 
     async def ended(self, now_us: int) -> dict[str, int]:
         """The tenants who have examples that have ended by then, with how many windows these have."""

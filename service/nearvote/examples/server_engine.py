@@ -12,6 +12,7 @@ from qdrant_client import AsyncQdrantClient, models
 from nearvote.deadline import within_deadline
 from nearvote.errors import StoreRefused, StoreUnavailable
 from nearvote.examples.engine import (
+    AnyOf,
     Found,
     Hit,
     Match,
@@ -317,9 +318,11 @@ def _filter(match: Match) -> models.Filter:
     )
 
 
-def _condition(key: str, value: "str | int | UpTo | None") -> models.FieldCondition | models.IsEmptyCondition:
+def _condition(key: str, value: "str | int | UpTo | AnyOf | None") -> models.FieldCondition | models.IsEmptyCondition:
     if value is None:
         return models.IsEmptyCondition(is_empty=models.PayloadField(key=key))
     if isinstance(value, UpTo):
         return models.FieldCondition(key=key, range=models.Range(lte=value.most))
+    if isinstance(value, AnyOf):
+        return models.FieldCondition(key=key, match=models.MatchAny(any=list(value.values)))
     return models.FieldCondition(key=key, match=models.MatchValue(value=value))

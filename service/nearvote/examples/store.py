@@ -189,8 +189,8 @@ class ExampleStore(ExampleReader, Protocol):
         """The examples of a selection, page by page, those that have ended as well."""
         ...
 
-    async def delete_selected(self, tenant: str, selection: Selection) -> None:
-        """Deletes the examples of a selection with all their windows: all of them or none."""
+    async def delete_selected(self, tenant: str, selection: Selection, ids: Sequence[str]) -> None:
+        """Deletes those examples of a selection that have these ids, with all windows: all of them or none."""
         ...
 
     async def ended(self, now_us: int) -> dict[str, int]:

@@ -3,11 +3,11 @@
 Apart from the examples, so that nothing in it can vote, and that a change of the encoder leaves it as it is.
 """
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from nearvote.examples.engine import Engine, Found, Match, Point
+from nearvote.examples.engine import AnyOf, Engine, Found, Match, Point
 from nearvote.examples.readable import readable
 from nearvote.examples.spaces import open_feedback_collection
 from nearvote.feedback.correction import Feedback, FeedbackState, Former, Layer
@@ -104,17 +104,10 @@ class FeedbackStore:
         match: Match = {"tenant": tenant, "source": source, **({"task": task} if task else {})}
         await self._engine.delete(self._collection, match)
 
-    async def delete_about(self, tenant: str, example_ids: Iterable[str]) -> None:
+    async def delete_about(self, tenant: str, example_ids: Sequence[str]) -> None:
         """Deletes all corrections of these examples."""
-        gone, from_id, about = set(example_ids), None, set[str]()
-        while gone:
-            found, from_id = await self._engine.scroll(self._collection, {"tenant": tenant}, _PAGE, from_id)
-            with readable():
-                about |= gone.intersection(point.payload["example_id"] for point in found)
-            if from_id is None:
-                break
-        for id_ in about:  # few examples have feedback, so this is few deletions
-            await self._engine.delete(self._collection, {"tenant": tenant, "example_id": id_})
+        if example_ids:
+            await self._engine.delete(self._collection, {"tenant": tenant, "example_id": AnyOf(example_ids)})
 
     async def delete_task(self, tenant: str, task: str) -> None:
         """Deletes all corrections of a task."""

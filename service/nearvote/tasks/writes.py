@@ -22,8 +22,8 @@ class Writes:
     async def shielded(self, lock: asyncio.Lock, write: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
         """Waits for a lock, and holding it runs a write to its end, also when the caller hangs up in the middle of it.
 
-        A caller who is gone before the write has begun waits no more, and nothing is written. So no more wait than there
-        are calls.
+        A caller who is gone before the write has begun waits no more, and nothing is written. So no more wait than
+        there are calls.
         """
         await lock.acquire()
         with no_deadline():
