@@ -1,7 +1,7 @@
 """Keeping the examples: adding and deleting them."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from nearvote.access.caller import Caller
@@ -24,6 +24,8 @@ from nearvote.keep_up import keep_up, projected
 from nearvote.limits import Limits, check_batch, check_text
 from nearvote.tasks.registry import TaskRegistry
 from nearvote.tasks.writes import Writes
+
+AlsoDelete = Callable[[str, str], Awaitable[None]]
 
 
 @dataclass(slots=True, eq=False)
@@ -70,6 +72,7 @@ class Curator:
         self._audit = audit or Unrecorded()
         self._forget = forget
         self._writes = Writes()
+        self._also_delete: AlsoDelete | None = None
         self._at_most: dict[tuple[str, str], int] = {}  # examples, by tenant and task; there may be fewer
 
     async def create(
@@ -174,15 +177,22 @@ class Curator:
         return ImportedChunk(saved, rejected)
 
     async def delete(self, tenant: str, task: str, id_: str, *, by: Caller = SERVICE) -> None:
-        """Deletes an example.
+        """Deletes an example, and what else is kept of its text.
 
         Raises:
             TaskNotFound, ExampleNotFound: There is none.
         """
         await self._tasks.get(tenant, task)
         id_ = checked_id(id_)
+        if self._also_delete and await self._store.get(tenant, task, [id_]):
+            # First: cut short in between, the example is still there to be deleted, and it with it.
+            await self._also_delete(tenant, id_)
         if not await self._writes.shielded(self._tasks.changing(tenant), lambda: self._delete(tenant, task, id_, by)):
             raise not_found()
+
+    def also_delete(self, delete: AlsoDelete) -> None:
+        """Names what else is kept of an example, and goes before it: called with tenant and the example's id."""
+        self._also_delete = delete
 
     async def _delete(self, tenant: str, task: str, id_: str, by: Caller) -> bool:
         example = (await self._store.get(tenant, task, [id_])).get(id_)

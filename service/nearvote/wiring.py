@@ -206,6 +206,7 @@ async def parts_of(
             count=metrics.feedback,
         )
         stack.push_async_callback(inbox.settle)
+        curator.also_delete(inbox.erase_about)
         eraser = Eraser(store, tasks, audit, learner.stop_fits, remembering.forget, system_us, inbox.erase)
         stack.push_async_callback(eraser.settle)
         yield Parts(

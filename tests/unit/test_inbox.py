@@ -78,6 +78,7 @@ class Office:
             count=lambda *what: self.counted.append(what),
             now_us=desk.clock.now_us,
         )
+        desk.curator.also_delete(self.inbox.erase_about)
 
     async def submit(self, key: str, text: str = "win money", *labels: str, source: str = "s") -> Feedback:
         given = Correction(key, "spam", labels or ("ham",), source, text)
@@ -648,6 +649,22 @@ async def test_what_is_about_a_subject_goes_with_its_examples(office: Office) ->
     office.desk.clock.advance(1)
     assert await _eraser(office).sweep() == 1
     assert await _keys(office) == {"his", "nobody's"}
+
+
+async def test_what_is_about_an_example_goes_with_it(office: Office) -> None:
+    """Deleting an example deletes the feedback that has its text, in whatever state; where there is none, nothing."""
+    for key in ("pending", "rejected", "promoted"):
+        await office.submit(key, "hers", "spam", source=key)
+    await office.submit("stays", "his", "spam")
+    await office.inbox.reject("acme", Selection("spam", [feedback_id("acme", "rejected")]))
+    example = example_id("acme", "spam", "hers")
+    with pytest.raises(ExampleNotFound):
+        await office.desk.curator.delete("acme", "spam", example)
+    assert await _keys(office) == {"pending", "rejected", "promoted", "stays"}, "it is no example yet"
+    await office.inbox.promote("acme", Selection("spam", [feedback_id("acme", "promoted")]))
+    await office.desk.curator.delete("acme", "spam", example)
+    assert await _keys(office) == {"stays"}
+    assert await office.examples() == {}
 
 
 async def test_an_erasure_cut_short_finds_the_feedback_again(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -319,6 +319,10 @@ class Inbox:
         """
         await self._writes.shielded(self._locks[tenant], lambda: self._erase(tenant, selection, example_ids))
 
+    async def erase_about(self, tenant: str, example_id: str) -> None:
+        """Deletes, in whatever state, what is about an example that is to be deleted: it has its text."""
+        await self._writes.shielded(self._locks[tenant], lambda: self._store.delete_about(tenant, [example_id]))
+
     async def _erase(self, tenant: str, selection: ExampleSelection, example_ids: Sequence[str]) -> None:
         if selection.source and not selection.subject:
             await self._store.delete_source(tenant, selection.source, selection.task)

@@ -123,7 +123,7 @@ class ExampleServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteExample(self, request, context):
-        """Deletes one example: its text, its vectors and its vote.
+        """Deletes one example: its text, its vectors and its vote, and the corrections about it, which have its text.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -46,7 +46,7 @@ class ExampleServiceStub:
     SearchExamples: _grpc.UnaryUnaryMultiCallable[_example_service_pb2.SearchExamplesRequest, _example_service_pb2.SearchExamplesResponse]
     """Returns the examples nearest to a text, nearest first."""
     DeleteExample: _grpc.UnaryUnaryMultiCallable[_example_service_pb2.DeleteExampleRequest, _example_service_pb2.DeleteExampleResponse]
-    """Deletes one example: its text, its vectors and its vote."""
+    """Deletes one example: its text, its vectors and its vote, and the corrections about it, which have its text."""
     DeleteExamples: _grpc.UnaryUnaryMultiCallable[_example_service_pb2.DeleteExamplesRequest, _example_service_pb2.DeleteExamplesResponse]
     """Deletes all examples of a source or a subject: their texts, their vectors and their votes. Fits of their tasks that
     are under way are cancelled; those that were made stay, with what they learned of all examples together. Feedback
@@ -77,7 +77,7 @@ class ExampleServiceAsyncStub(ExampleServiceStub):
     SearchExamples: _aio.UnaryUnaryMultiCallable[_example_service_pb2.SearchExamplesRequest, _example_service_pb2.SearchExamplesResponse]  # type: ignore[assignment]
     """Returns the examples nearest to a text, nearest first."""
     DeleteExample: _aio.UnaryUnaryMultiCallable[_example_service_pb2.DeleteExampleRequest, _example_service_pb2.DeleteExampleResponse]  # type: ignore[assignment]
-    """Deletes one example: its text, its vectors and its vote."""
+    """Deletes one example: its text, its vectors and its vote, and the corrections about it, which have its text."""
     DeleteExamples: _aio.UnaryUnaryMultiCallable[_example_service_pb2.DeleteExamplesRequest, _example_service_pb2.DeleteExamplesResponse]  # type: ignore[assignment]
     """Deletes all examples of a source or a subject: their texts, their vectors and their votes. Fits of their tasks that
     are under way are cancelled; those that were made stay, with what they learned of all examples together. Feedback
@@ -141,7 +141,7 @@ class ExampleServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _example_service_pb2.DeleteExampleRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_example_service_pb2.DeleteExampleResponse, _abc.Awaitable[_example_service_pb2.DeleteExampleResponse]]:
-        """Deletes one example: its text, its vectors and its vote."""
+        """Deletes one example: its text, its vectors and its vote, and the corrections about it, which have its text."""
 
     @_abc_1.abstractmethod
     def DeleteExamples(
