@@ -300,14 +300,19 @@ async def _count_examples(parts: Parts) -> None:
 async def _sweep(parts: Parts, seconds: float) -> None:
     """Deletes what has ended. Nobody sees it before either; this is what gets rid of it."""
     while True:
-        try:
-            count = await parts.eraser.sweep()
+        for what, swept in {
+            "examples_ended": parts.eraser.sweep,
+            "feedback_promoted": parts.inbox.sweep,
+            "events_pruned": parts.audit.prune,
+            "explanations_pruned": parts.classifier.prune,
+        }.items():
+            try:
+                count = await swept()
+            except Exception as error:  # noqa: BLE001 - the next sweep tries again
+                _log.warning("not_swept", what=what, cause=cause_of(error))
+                continue
             if count:
-                _log.info("examples_ended", count=count)
-            await parts.audit.prune()
-            await parts.classifier.prune()
-        except Exception as error:  # noqa: BLE001 - the next sweep tries again
-            _log.warning("not_swept", cause=cause_of(error))
+                _log.info(what, count=count)
         await asyncio.sleep(seconds)
 
 

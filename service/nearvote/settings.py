@@ -159,6 +159,9 @@ class Settings(BaseSettings):
         ge=0,
         description="Promote a correction once so many sources agree, and more than say otherwise; 0 for never.",
     )
+    feedback_days: int = Field(
+        90, ge=0, description="How long rejected and revoked corrections are kept, in days; 0 for ever."
+    )
     drain_timeout_seconds: float = Field(
         10.0, ge=0, description="How long calls may go on after SIGTERM before they are cut off."
     )

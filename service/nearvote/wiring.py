@@ -202,6 +202,7 @@ async def parts_of(
             learner,
             audit=audit,
             forget=remembering.forget,
+            keep_days=settings.feedback_days,
             promote_after=settings.feedback_promote_after,
             count=metrics.feedback,
         )

@@ -127,3 +127,29 @@ async def test_opening_twice_keeps_what_is_there(engine: Engine) -> None:
     """A store that is opened again has what was put."""
     await (await open_feedback(engine)).put([feedback("a")])
     assert [one.key async for one in (await open_feedback(engine)).each("acme")] == ["a"]
+
+
+async def test_what_is_due_is_found(kept: FeedbackStore) -> None:
+    """What the rule has said to promote is found for all tenants as long as it is pending, and no other."""
+    due = [replace(feedback("one"), due=True), replace(feedback("one", tenant="other"), due=True)]
+    done = replace(feedback("two"), due=True, state=FeedbackState.REJECTED)
+    await kept.put([*due, done, feedback("three")])
+    assert sorted(await kept.due(), key=lambda one: one.tenant) == due
+    await kept.put([replace(due[0], due=False)])
+    assert await kept.due() == [due[1]]
+
+
+async def test_prune(kept: FeedbackStore) -> None:
+    """What was rejected or revoked before a time goes, of all tenants; what is open stays."""
+    closed = [
+        replace(feedback(f"{state.value} {at}", tenant=tenant), state=state, updated_us=at)
+        for state in FeedbackState
+        for at in (9, 10)
+        for tenant in ("acme", "other")
+    ]
+    await kept.put(closed)
+    await kept.prune(10)
+    left = {one.id for tenant in ("acme", "other") for one in (await kept.list_page(tenant)).feedback}
+    gone = {one.id for one in closed if one.updated_us == 9 and one.state.value in ("rejected", "revoked")}
+    assert len(gone) == 4
+    assert left == {one.id for one in closed} - gone

@@ -51,12 +51,15 @@ from nearvote.tasks.task import Label
 from tests.conftest import Desk, OpenDesk
 
 HOUR = 3_600
+DAY = 24 * HOUR
 
 
 class Office:
     """A desk with an inbox, and what it counted."""
 
-    def __init__(self, desk: Desk, store: FeedbackStore, limits: Limits, promote_after: int = 0) -> None:
+    def __init__(
+        self, desk: Desk, store: FeedbackStore, limits: Limits, promote_after: int = 0, keep_days: int = 0
+    ) -> None:
         self.desk = desk
         self.store = store
         self.counted: list[tuple[str, str, str, int]] = []
@@ -74,6 +77,7 @@ class Office:
             self.learner,
             audit=desk.audit,
             forget=lambda texts, tenant: self.forgotten.extend((tenant, text) for text in texts),
+            keep_days=keep_days,
             promote_after=promote_after,
             count=lambda *what: self.counted.append(what),
             now_us=desk.clock.now_us,
@@ -106,10 +110,10 @@ async def open_office(open_desk: OpenDesk) -> AsyncIterator[OpenOffice]:
     """Opens offices on a desk of its own limits."""
     offices: list[Office] = []
 
-    async def open_(promote_after: int = 0, **limits: int) -> Office:
+    async def open_(promote_after: int = 0, keep_days: int = 0, **limits: int) -> Office:
         bounds = Limits(**limits)
         desk = await open_desk(limits=bounds)
-        offices.append(Office(desk, await open_feedback(desk.engine), bounds, promote_after))
+        offices.append(Office(desk, await open_feedback(desk.engine), bounds, promote_after, keep_days))
         return offices[-1]
 
     yield open_
@@ -408,13 +412,13 @@ async def test_revoking_by_time_and_task(office: Office) -> None:
 
 
 async def test_revoking_leaves_what_others_have_done_since(office: Office) -> None:
-    """An example that somebody relabelled or deleted since stays so; another source's correction stands."""
+    """An example that somebody relabelled or deleted since stays so, one with its correction; another's stands."""
     sent = [await office.submit(str(i), f"text {i}") for i in range(3)]
     await office.promote(*sent)
     await office.desk.add("text 0", "spam")
     await office.desk.curator.delete("acme", "spam", example_id("acme", "spam", "text 1"))
     await office.promote(await office.submit("t", "text 2", "spam", source="t"))
-    assert await office.inbox.revoke("acme", "s") == Revoked(0, 3, 0, 0, 3)
+    assert await office.inbox.revoke("acme", "s") == Revoked(0, 2, 0, 0, 2)
     assert {text: one.labels for text, one in (await office.examples()).items()} == {
         "text 0": ("spam",),
         "text 2": ("spam",),
@@ -536,6 +540,66 @@ async def test_the_rule_asks_for_more_than_say_otherwise(open_office: OpenOffice
     await office.inbox.reject("acme", Selection("spam", [rejected.id]))
     await office.submit("7", "free cruise", source="b")
     assert "free cruise" not in await office.examples()
+
+
+async def test_a_promotion_by_rule_that_fails_is_made_up_for(
+    open_office: OpenOffice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A correction is taken when what the rule says can't be done; that is counted, and the next sweep does it."""
+    office = await open_office(promote_after=2)
+    await office.submit("1", source="a")
+
+    async def away(*_: object, **__: object) -> ImportedChunk:
+        raise StoreUnavailable("it is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(office.desk.curator, "import_chunk", away)
+        assert (await office.submit("2", source="b")).state is FeedbackState.PENDING
+        assert office.counted[-1] == ("acme", "spam", "deferred", 1)
+        assert await office.inbox.sweep() == 0
+        assert office.counted[-1] == ("acme", "spam", "deferred", 1)
+    assert await office.examples() == {}
+    assert await office.inbox.sweep() == 2
+    assert (await office.examples())["win money"].labels == ("ham",)
+    assert office.counted[-1] == ("acme", "spam", "promoted", 2)
+    assert {one.state async for one in office.store.each("acme")} == {FeedbackState.PROMOTED}
+    assert (await office.inbox.sweep(), await office.store.due()) == (0, [])
+
+
+async def test_what_the_rule_says_no_more_is_not_made_up_for(
+    open_office: OpenOffice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was to be promoted is judged again by what has been said since."""
+    office = await open_office(promote_after=2)
+
+    async def away(*_: object, **__: object) -> ImportedChunk:
+        raise StoreUnavailable("it is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(office.desk.curator, "import_chunk", away)
+        for source in ("a", "b"):
+            await office.submit(source, source=source)
+    for source in ("c", "d"):
+        await office.submit(source, "win money", "spam", source=source)
+    assert await office.inbox.sweep() == 0
+    assert (await office.examples(), await office.store.due()) == ({}, [])
+
+
+async def test_what_is_closed_goes_in_the_end(open_office: OpenOffice) -> None:
+    """Rejected and revoked corrections are deleted some days after; what is pending or promoted stays, however old."""
+    office = await open_office(keep_days=2)
+    every = {key: await office.submit(key, f"text {key}", source=key) for key in ("a", "b", "c", "d")}
+    await office.promote(every["b"])
+    office.desk.clock.advance(DAY)
+    await office.inbox.reject("acme", Selection("spam", [every["c"].id]))
+    await office.inbox.revoke("acme", "d")
+    office.desk.clock.advance(2 * DAY)
+    await office.inbox.sweep()
+    assert await _keys(office) == {"a", "b", "c", "d"}
+    office.desk.clock.advance(1)
+    await office.inbox.sweep()
+    assert await _keys(office) == {"a", "b"}
+    assert (await office.submit("c", "another text")).state is FeedbackState.PENDING, "its key is free again"
 
 
 async def test_a_preview_says_what_promotion_does(office: Office) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from nearvote.errors import InvalidField, NearvoteError
-from nearvote.examples.example import MAX_SOURCE_BYTES, Draft
+from nearvote.examples.example import MAX_SOURCE_BYTES, Draft, example_id
 
 # Random, made once for this project.
 _NAMESPACE = uuid.UUID("a3c1f1de-6c3f-4f6e-8d54-3a1b7f0f6b2d")
@@ -106,6 +106,7 @@ class Feedback:
         created_us: When it was submitted, in microseconds since 1970-01-01 UTC.
         updated_us: When its state last changed, in the same.
         layer: How its promotion can be undone; None before it was begun.
+        due: Whether the rule has said to promote it, and it is not promoted yet.
     """
 
     id: str
@@ -120,6 +121,21 @@ class Feedback:
     created_us: int
     updated_us: int
     layer: Layer | None = None
+    due: bool = False
+
+    def is_of(self, correction: Correction) -> bool:
+        """Whether it is what somebody gives, under whatever key."""
+        subject = correction.example_id or example_id(self.tenant, correction.task, correction.text)
+        try:
+            subject = str(uuid.UUID(subject))
+        except ValueError:
+            return False
+        return (self.task, self.example_id, self.labels, self.source) == (
+            correction.task,
+            subject,
+            tuple(sorted(correction.labels)),
+            correction.source,
+        )
 
     def draft(self, weight: float = 1.0) -> Draft:
         """The example that it asks for."""

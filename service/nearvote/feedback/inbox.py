@@ -5,6 +5,7 @@ import uuid
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from nearvote.access.caller import Caller
 from nearvote.audit.log import SERVICE, Recorder, Unrecorded
@@ -14,7 +15,6 @@ from nearvote.embedding.embedder import Embedder
 from nearvote.errors import (
     FeedbackKeyReused,
     FeedbackNotFound,
-    FeedbackNotPending,
     FeedbackRateReached,
     InvalidExample,
     InvalidField,
@@ -34,7 +34,8 @@ from nearvote.feedback.correction import (
     Submitted,
     feedback_id,
 )
-from nearvote.feedback.promotion import Promotions, last_words
+from nearvote.feedback.promotion import Promotions, last_words, pending_among
+from nearvote.feedback.rule import Count, Rule
 from nearvote.feedback.store import FeedbackPage, FeedbackStore
 from nearvote.learn.learner import Learner
 from nearvote.learn.preview import Preview
@@ -44,8 +45,7 @@ from nearvote.tasks.writes import Writes
 
 MAX_SELECTED = 5_000  # corrections of one call: they are promoted while the caller waits
 _LOOKED_UP = 256
-
-Count = Callable[[str, str, str, int], None]
+_DAY_US = 86_400 * 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,7 @@ class Inbox:
         learner: Shows what a promotion would change.
         audit: Records changes of examples.
         forget: Lets go of what is remembered of texts of a tenant that are deleted.
+        keep_days: How long what was rejected or revoked is kept, in days; 0 for ever.
         promote_after: Sources that must agree for a correction to be promoted by itself; 0 for never.
         count: Told tenant, task, outcome, and how many corrections.
         now_us: The time, in microseconds since 1970-01-01 UTC.
@@ -87,6 +88,7 @@ class Inbox:
         *,
         audit: Recorder | None = None,
         forget: Callable[[Sequence[str], str], None] = lambda _texts, _tenant: None,
+        keep_days: int = 0,
         promote_after: int = 0,
         count: Count = lambda _tenant, _task, _outcome, _count: None,
         now_us: Callable[[], int] = system_us,
@@ -98,7 +100,8 @@ class Inbox:
         self._curator = curator
         self._learner = learner
         self._promotions = Promotions(store, examples, tasks, curator, audit or Unrecorded(), forget, now_us)
-        self._promote_after = promote_after
+        self._keep_us = keep_days * _DAY_US
+        self._rule = Rule(store, self._promotions, promote_after, count)
         self._count = count
         self._now_us = now_us
         # One change of a tenant's feedback at a time; it binds this process, as that of the tasks does (DECISIONS 16).
@@ -122,17 +125,17 @@ class Inbox:
         id_ = feedback_id(tenant, correction.key)
         known = (await self._store.get(tenant, [id_])).get(id_)
         if known is not None:
-            if not _is_of(known, correction):
+            if not known.is_of(correction):
                 raise FeedbackKeyReused("another correction has this key: give each one its own", field="key")
             self._count(tenant, known.task, "repeated", 1)
             return Submitted(known, created=False)
         feedback = await self._checked(tenant, id_, correction)
         await self._check_limits(tenant, feedback)
+        agreeing = await self._rule.agreeing(tenant, feedback)
+        feedback = next((one for one in agreeing if one.id == id_), feedback)
         await self._store.put([feedback])
         self._count(tenant, feedback.task, "submitted", 1)
-        if self._promote_after:
-            promoted = await self._promotions.by_rule(tenant, feedback, self._promote_after, by)
-            self._count(tenant, feedback.task, "promoted", len(promoted))
+        if agreeing and await self._rule.promote(tenant, feedback, agreeing, by):
             feedback = (await self._store.get(tenant, [id_])).get(id_, feedback)
         return Submitted(feedback, created=True)
 
@@ -235,7 +238,7 @@ class Inbox:
             TaskNotFound, FeedbackNotFound: There is none.
             LimitReached: It covers too many.
         """
-        pending, refused = _pending(await self._select(tenant, selection))
+        pending, refused = pending_among(await self._select(tenant, selection))
         valid, more = await self._promotions.promotable(tenant, selection.task, pending)
         by_example = last_words(valid)
         present = await self._examples.get(tenant, selection.task, list(by_example))
@@ -260,7 +263,7 @@ class Inbox:
         return await self._writes.shielded(self._locks[tenant], lambda: self._promote(tenant, selection, by))
 
     async def _promote(self, tenant: str, selection: Selection, by: Caller) -> Promoted:
-        pending, refused = _pending(await self._select(tenant, selection))
+        pending, refused = pending_among(await self._select(tenant, selection))
         promoted = await self._promotions.promote(tenant, selection.task, pending, by)
         self._count(tenant, selection.task, "promoted", promoted.count)
         return replace(promoted, refused=refused | promoted.refused)
@@ -268,7 +271,7 @@ class Inbox:
     async def reject(self, tenant: str, selection: Selection) -> int:
         """Refuses pending corrections for good, and says how many; raises as `promote` does."""
         async with self._locks[tenant]:
-            pending, _ = _pending(await self._select(tenant, selection))
+            pending, _ = pending_among(await self._select(tenant, selection))
             now = self._now_us()
             await self._store.put([replace(one, state=FeedbackState.REJECTED, updated_us=now) for one in pending])
         self._count(tenant, selection.task, "rejected", len(pending))
@@ -328,6 +331,23 @@ class Inbox:
             await self._store.delete_source(tenant, selection.source, selection.task)
         await self._store.delete_about(tenant, example_ids)
 
+    async def sweep(self) -> int:
+        """Promotes what the rule said to promote when it could not be, and deletes what was closed long enough ago.
+
+        Returns:
+            How many corrections it promoted.
+
+        Raises:
+            StoreUnavailable: The store did not answer.
+        """
+        count = 0
+        for one in await self._store.due():
+            retry = partial(self._rule.retry, one.tenant, one.id)
+            count += await self._writes.shielded(self._locks[one.tenant], retry)
+        if self._keep_us:
+            await self._store.prune(self._now_us() - self._keep_us)
+        return count
+
     async def settle(self) -> None:
         """Returns when every change under way has ended."""
         await self._writes.settle()
@@ -361,31 +381,6 @@ class Inbox:
         if any(id_ not in found or task not in ("", found[id_].task) for id_ in wanted):
             raise FeedbackNotFound("there is no feedback of this id; `nearvote feedback list` shows it", field=field)
         return [found[id_] for id_ in wanted]
-
-
-def _is_of(feedback: Feedback, correction: Correction) -> bool:
-    subject = correction.example_id or example_id(feedback.tenant, correction.task, correction.text)
-    try:
-        subject = str(uuid.UUID(subject))
-    except ValueError:
-        return False
-    return (feedback.task, feedback.example_id, feedback.labels, feedback.source) == (
-        correction.task,
-        subject,
-        tuple(sorted(correction.labels)),
-        correction.source,
-    )
-
-
-def _pending(feedback: list[Feedback]) -> tuple[list[Feedback], dict[str, NearvoteError]]:
-    """What is pending, and why of the rest what was not promoted can't be, by id."""
-    closed = (FeedbackState.REJECTED, FeedbackState.REVOKED)
-    refused: dict[str, NearvoteError] = {
-        one.id: FeedbackNotPending(f"it was {one.state.value}: submit it anew under another key", field="id")
-        for one in feedback
-        if one.state in closed
-    }
-    return [one for one in feedback if one.state is FeedbackState.PENDING], refused
 
 
 def _too_many() -> LimitReached:

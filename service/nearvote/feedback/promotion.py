@@ -1,6 +1,5 @@
 """Corrections become examples, and are taken back."""
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -9,7 +8,7 @@ from nearvote.access.caller import Caller
 from nearvote.audit.event import Action
 from nearvote.audit.log import Recorder
 from nearvote.curate import Curator
-from nearvote.errors import NearvoteError, TaskNotFound
+from nearvote.errors import FeedbackNotPending, NearvoteError, TaskNotFound
 from nearvote.examples.audited import deleted, written
 from nearvote.examples.example import Example
 from nearvote.examples.store import ExampleStore
@@ -108,7 +107,7 @@ class Promotions:
         rejected = {ids[i]: error for i, error in chunk.rejected.items()}
         await self._store.put(
             [
-                one if id_ in rejected else replace(now_laid, state=FeedbackState.PROMOTED, updated_us=now)
+                one if id_ in rejected else replace(now_laid, state=FeedbackState.PROMOTED, updated_us=now, due=False)
                 for id_, chosen in by_example.items()
                 for one, now_laid in zip(chosen, laid[id_], strict=True)
             ]
@@ -122,36 +121,6 @@ class Promotions:
             ),
             refused={one.id: error for id_, error in rejected.items() for one in by_example[id_]},
         )
-
-    async def by_rule(self, tenant: str, feedback: Feedback, promote_after: int, by: Caller) -> list[Feedback]:
-        """Promotes what says the same as a correction once enough sources do, and more than say otherwise.
-
-        Each source has one vote, its last word on the text, pending or promoted.
-
-        Args:
-            tenant: Whose it is.
-            feedback: The correction that came last.
-            promote_after: How many sources must agree.
-            by: Who submitted it.
-
-        Returns:
-            What was promoted.
-        """
-        said: dict[str, Feedback] = {}
-        agreeing: list[Feedback] = []
-        async for one in self._store.each(tenant, example_id=feedback.example_id):
-            if one.state not in (FeedbackState.PENDING, FeedbackState.PROMOTED):
-                continue
-            if one.source not in said or _order(said[one.source]) < _order(one):
-                said[one.source] = one
-            if one.state is FeedbackState.PENDING and one.labels == feedback.labels:
-                agreeing.append(one)
-        votes = Counter(one.labels for one in said.values())
-        own = votes.pop(feedback.labels, 0)
-        if own < promote_after or own <= max(votes.values(), default=0):
-            return []
-        promoted = await self.promote(tenant, feedback.task, agreeing, by)
-        return [one for one in agreeing if one.id not in promoted.refused]
 
     async def revoke(self, tenant: str, feedback: Sequence[Feedback], by: Caller) -> Revoked:
         """Takes back corrections that are pending or promoted, of whatever task.
@@ -232,12 +201,29 @@ class Promotions:
         ]
 
 
+def pending_among(feedback: Iterable[Feedback]) -> tuple[list[Feedback], dict[str, NearvoteError]]:
+    """What is pending, and why of the rest what was not promoted can't be, by id."""
+    feedback = list(feedback)
+    closed = (FeedbackState.REJECTED, FeedbackState.REVOKED)
+    refused: dict[str, NearvoteError] = {
+        one.id: FeedbackNotPending(f"it was {one.state.value}: submit it anew under another key", field="id")
+        for one in feedback
+        if one.state in closed
+    }
+    return [one for one in feedback if one.state is FeedbackState.PENDING], refused
+
+
 def last_words(feedback: Iterable[Feedback]) -> dict[str, list[Feedback]]:
     """Corrections by their example, the one submitted last at the end."""
     by_example: dict[str, list[Feedback]] = {}
-    for one in sorted(feedback, key=_order):
+    for one in in_order(feedback):
         by_example.setdefault(one.example_id, []).append(one)
     return by_example
+
+
+def in_order(feedback: Iterable[Feedback]) -> list[Feedback]:
+    """Corrections in the order in which they were submitted."""
+    return sorted(feedback, key=_order)
 
 
 def _order(feedback: Feedback) -> tuple[int, str]:

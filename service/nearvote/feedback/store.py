@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from nearvote.examples.engine import AnyOf, Engine, Found, Match, Point
+from nearvote.examples.engine import AnyOf, Engine, Found, Match, Point, UpTo
 from nearvote.examples.readable import readable
 from nearvote.examples.spaces import open_feedback_collection
 from nearvote.feedback.correction import Feedback, FeedbackState, Former, Layer
@@ -15,6 +15,7 @@ from nearvote.feedback.correction import Feedback, FeedbackState, Former, Layer
 _HOUR_US = 3_600_000_000
 _PAGE = 256
 _POINTS_A_WRITE = 64
+_DUE = 1  # Edge does not match booleans
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,22 @@ class FeedbackStore:
         match: Match = {"tenant": tenant, "source": source, "created_hour": time_us // _HOUR_US}
         return await self._engine.count(self._collection, match)
 
+    async def due(self) -> list[Feedback]:
+        """Corrections of all tenants that the rule has said to promote, and that are not promoted yet."""
+        found: list[Feedback] = []
+        from_id = None
+        while True:
+            match: Match = {"state": FeedbackState.PENDING.value, "due": _DUE}
+            page, from_id = await self._engine.scroll(self._collection, match, _PAGE, from_id)
+            found += [_feedback(point) for point in page]
+            if from_id is None:
+                return found
+
+    async def prune(self, before_us: int) -> None:
+        """Deletes the corrections of all tenants that were rejected or revoked before a time."""
+        closed = AnyOf((FeedbackState.REJECTED.value, FeedbackState.REVOKED.value))
+        await self._engine.delete(self._collection, {"state": closed, "updated_us": UpTo(before_us - 1)})
+
     async def delete_source(self, tenant: str, source: str, task: str = "") -> None:
         """Deletes all corrections of a source, of one task where it is named."""
         match: Match = {"tenant": tenant, "source": source, **({"task": task} if task else {})}
@@ -121,7 +138,8 @@ async def open_feedback(engine: Engine) -> FeedbackStore:
 
 def _payload(feedback: Feedback) -> dict[str, Any]:
     return {
-        **asdict(feedback),
+        **{key: value for key, value in asdict(feedback).items() if key != "due"},
+        **({"due": _DUE} if feedback.due else {}),
         "labels": list(feedback.labels),
         "state": feedback.state.value,
         "created_hour": feedback.created_us // _HOUR_US,
@@ -143,6 +161,7 @@ def _feedback(point: Found) -> Feedback:
                 "labels": tuple(payload["labels"]),
                 "state": FeedbackState(payload["state"]),
                 "layer": _layer(payload["layer"]),
+                "due": "due" in payload,
             }
         )
 
