@@ -273,3 +273,18 @@ def test_a_submission_does_not_show_texts(plain: Server) -> None:
         assert stub.PreviewPromotion(pb.PreviewPromotionRequest(selection=selection)).feedback_count == 1
         assert stub.ListFeedback(pb.ListFeedbackRequest()).feedback[0].text == "a private matter"
     assert "private matter" not in plain.log.read_text()
+
+
+def test_long_texts_come_in_more_pages(plain: Server) -> None:
+    """Any client gets all corrections however long they are, in answers that gRPC takes without being told to."""
+    with plain.client() as client, plain.channel() as channel:
+        for i in range(80):
+            client.submit_feedback(str(i), "spam", ["spam"], source="s", text=f"{i} {'x' * 60_000}")
+        stub: Any = FeedbackServiceStub(channel)
+        pages = [stub.ListFeedback(pb.ListFeedbackRequest(page_size=1_000))]
+        while pages[-1].next_page_token:
+            asked = pb.ListFeedbackRequest(page_size=1_000, page_token=pages[-1].next_page_token)
+            pages.append(stub.ListFeedback(asked))
+        assert len(pages) == 2
+        assert len({one.id for page in pages for one in page.feedback}) == 80
+        assert len(list(client.list_feedback("spam"))) == 80

@@ -11,7 +11,7 @@ from nearvote.errors import NearvoteError
 from nearvote.examples.store import Selection
 from nearvote.rpc import wire
 from nearvote.rpc.caller import Context, caller, tenant
-from nearvote.rpc.pages import page_start, page_token
+from nearvote.rpc.pages import bounded_page, page_start, page_token
 from nearvote.rpc.status import error_to_wire
 from nearvote.v1 import example_service_pb2 as pb
 from nearvote.v1.example_service_pb2_grpc import ExampleServiceServicer
@@ -64,10 +64,8 @@ class ExampleServicer(ExampleServiceServicer):
             page_size=request.page_size,
             from_id=page_start(query, request.page_token),
         )
-        return pb.ListExamplesResponse(
-            examples=[wire.example_to_wire(example) for example in page.examples],
-            next_page_token=page_token(query, page.next_id),
-        )
+        examples, next_id = bounded_page([wire.example_to_wire(example) for example in page.examples], page.next_id)
+        return pb.ListExamplesResponse(examples=examples, next_page_token=page_token(query, next_id))
 
     async def SearchExamples(self, request: pb.SearchExamplesRequest, context: Context) -> pb.SearchExamplesResponse:
         """Returns the nearest examples."""

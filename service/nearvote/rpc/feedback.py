@@ -3,7 +3,7 @@
 from nearvote.feedback.inbox import Inbox
 from nearvote.rpc import feedback_wire as wire
 from nearvote.rpc.caller import Context, caller, tenant
-from nearvote.rpc.pages import page_start, page_token
+from nearvote.rpc.pages import bounded_page, page_start, page_token
 from nearvote.rpc.wire import time_from_wire
 from nearvote.v1 import feedback_service_pb2 as pb
 from nearvote.v1.feedback_service_pb2_grpc import FeedbackServiceServicer
@@ -37,10 +37,8 @@ class FeedbackServicer(FeedbackServiceServicer):
             page_size=request.page_size,
             from_id=page_start(query, request.page_token),
         )
-        return pb.ListFeedbackResponse(
-            feedback=[wire.feedback_to_wire(one) for one in page.feedback],
-            next_page_token=page_token(query, page.next_id),
-        )
+        feedback, next_id = bounded_page([wire.feedback_to_wire(one) for one in page.feedback], page.next_id)
+        return pb.ListFeedbackResponse(feedback=feedback, next_page_token=page_token(query, next_id))
 
     async def PreviewPromotion(
         self, request: pb.PreviewPromotionRequest, context: Context

@@ -4,10 +4,36 @@ import base64
 import binascii
 import hashlib
 import json
+from collections.abc import Sequence
+from typing import Protocol, TypeVar
 
 from nearvote.errors import InvalidPageToken
 
 _MAX_TOKEN = 512  # ours are shorter
+_PAGE_BYTES = 3 * 2**20  # a gRPC client takes answers of 4 MiB, unless it says otherwise
+
+
+class _Listed(Protocol):
+    """A message of a list in the order of ids."""
+
+    id: str
+
+    def ByteSize(self) -> int:
+        """How long it is on the wire."""
+        ...
+
+
+_L = TypeVar("_L", bound=_Listed)
+
+
+def bounded_page(listed: Sequence[_L], next_id: str | None) -> tuple[Sequence[_L], str | None]:
+    """As much of a page as clients take in one answer, one item at least; and the id to go on from."""
+    size = 0
+    for place, one in enumerate(listed):
+        size += one.ByteSize()
+        if place and size > _PAGE_BYTES:
+            return listed[:place], one.id
+    return listed, next_id
 
 
 def page_token(query: tuple[str, ...], start: str | None) -> str:

@@ -158,7 +158,7 @@ class ListFeedbackRequest(_message.Message):
     source: _builtins.str
     """Only those from this source; all when empty."""
     page_size: _builtins.int
-    """Corrections a page, 1 to 1000; 0 stands for 100."""
+    """Corrections a page, 1 to 1000; 0 stands for 100. A page of long texts has fewer, and 3 MiB at most."""
     page_token: _builtins.str
     """`next_page_token` of the page before; empty for the first page. The other fields must not change between pages."""
     def __init__(
