@@ -127,7 +127,8 @@ class Server:
 
     def channel(self) -> grpc.Channel:
         """A bare channel to it."""
-        credentials = Access(**self.access).credentials
+        shown: dict[str, Any] = dict(self.access)
+        credentials = Access(**shown).credentials
         return grpc.secure_channel(self.address, credentials) if credentials else grpc.insecure_channel(self.address)
 
     def metrics(self) -> dict[str, float]:

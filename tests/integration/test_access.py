@@ -269,6 +269,9 @@ def test_tls(certificates: Certificates, tmp_path: Path) -> None:
         ({"tls_client_cert": "a.pem", "tls_client_key": "a.key"}, "tls_ca"),
         ({"api_key": "a\nb"}, "ASCII"),
         ({"api_key": "é"}, "ASCII"),
+        ({"api_key": "key", "address": "nearvote.example:50051"}, "allow_insecure"),
+        ({"api_key": "key", "address": "192.0.2.7:50051"}, "tls_ca"),
+        ({"api_key": "key", "address": "dns:///localhost.example:50051"}, "on its way"),
     ],
 )
 def test_what_can_not_be_shown(shown: dict[str, str], said: str) -> None:
@@ -276,8 +279,23 @@ def test_what_can_not_be_shown(shown: dict[str, str], said: str) -> None:
     arguments: dict[str, Any] = dict(shown)
     with pytest.raises(ValueError, match=said):
         Client(**arguments)
+    with pytest.raises(ValueError, match=said):
+        AsyncClient(**arguments)
     done = run("info", **{f"NEARVOTE_{name.upper()}": value for name, value in shown.items()})
     assert (done.returncode, said in done.stderr, "Traceback" in done.stderr) == (2, True, False)
+
+
+async def test_where_a_key_may_go() -> None:
+    """A key goes without TLS to this machine, and elsewhere where that is allowed; what has no key, anywhere."""
+    for address in ("127.0.0.1:50051", "localhost:50051", "[::1]:50051", "unix:/run/nearvote"):
+        Client(address, api_key="key").close()
+    Client("192.0.2.7:50051").close()
+    Client("192.0.2.7:50051", api_key="key", allow_insecure=True).close()
+    await AsyncClient("192.0.2.7:50051", api_key="key", allow_insecure=True).close()
+    elsewhere = {"NEARVOTE_API_KEY": "key", "NEARVOTE_ADDRESS": f"0.0.0.0:{free_port()}"}
+    assert run("info", **elsewhere).returncode == 2
+    assert run("info", "--allow-insecure", **elsewhere).returncode == 3, "it may, and nobody is there"
+    assert run("info", **elsewhere, NEARVOTE_ALLOW_INSECURE="true").returncode == 3
 
 
 def test_client_certificates(certificates: Certificates, tmp_path: Path) -> None:

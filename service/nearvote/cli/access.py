@@ -8,7 +8,7 @@ from typer.core import TyperGroup
 # By these a command is known that talks to a service.
 ADDRESS_VARIABLE = "NEARVOTE_ADDRESS"
 
-_given: dict[str, str | None] = {}
+_given: dict[str, str | bool | None] = {}
 
 
 def given() -> dict[str, Any]:
@@ -16,8 +16,8 @@ def given() -> dict[str, Any]:
     return dict(_given)
 
 
-def _option(name: str, metavar: str, text: str) -> Any:
-    def remember(value: str | None) -> None:
+def _option(name: str, metavar: str | None, text: str) -> Any:
+    def remember(value: str | bool | None) -> None:
         _given[name] = value or None
 
     return typer.Option(
@@ -45,6 +45,9 @@ def _options(
         str | None, _option("tls_client_cert", "FILE", "The client's own certificate, in PEM.")
     ] = None,
     tls_client_key: Annotated[str | None, _option("tls_client_key", "FILE", "Its key, in PEM.")] = None,
+    allow_insecure: Annotated[
+        bool, _option("allow_insecure", None, "Send the key to another machine without TLS.")
+    ] = False,
 ) -> None:
     """Never called: what it declares is added to other commands."""
 

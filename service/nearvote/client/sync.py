@@ -47,10 +47,11 @@ class Client:
         tls_ca: File of the authorities, in PEM, one of which vouches for the service; None for no TLS.
         tls_client_cert: File of the client's own certificate, in PEM, where the service asks for one.
         tls_client_key: File of its key, in PEM.
+        allow_insecure: Send a key to another machine without TLS, where something else keeps the way private.
 
     Every method raises ServiceUnreachable when no service answers, and ServiceError when it refuses or fails. Calls
-    that may be sent twice are repeated, up to twice, while the service is unavailable. Without TLS a key can be read
-    on the way.
+    that may be sent twice are repeated, up to twice, while the service is unavailable. A key that could be read on its
+    way is a ValueError.
     """
 
     def __init__(
@@ -62,8 +63,10 @@ class Client:
         tls_ca: Path | str | None = None,
         tls_client_cert: Path | str | None = None,
         tls_client_key: Path | str | None = None,
+        allow_insecure: bool = False,
     ) -> None:
-        access = Access(api_key, tls_ca, tls_client_cert, tls_client_key)
+        access = Access(api_key, tls_ca, tls_client_cert, tls_client_key, allow_insecure)
+        access.check(address)
         credentials, options = access.credentials, calls.CHANNEL_OPTIONS
         self._address = address
         self._timeout_seconds = timeout_seconds
