@@ -1,5 +1,6 @@
 """Everything stored, to one file and back, whichever engine keeps it."""
 
+import contextlib
 import os
 import secrets
 import tempfile
@@ -9,11 +10,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
+from nearvote.access.caller import Caller
+from nearvote.audit.event import Action, Change
+from nearvote.audit.log import AuditLog
 from nearvote.clock import system_us
 from nearvote.errors import CannotBackUp, InvalidBackup, StoreNotEmpty
 from nearvote.examples.archive import END, HEADER, POINTS, Packer, points_from_json, points_to_json, read_parts
 from nearvote.examples.audit_store import open_audit_store
 from nearvote.examples.engine import Engine, Found
+from nearvote.examples.qdrant_store import QdrantStore
 from nearvote.examples.spaces import (
     AUDIT_COLLECTION,
     Places,
@@ -33,6 +38,9 @@ from nearvote.tasks.leases import LEASES_KIND
 from nearvote.version import VERSION
 
 FORMAT = 1
+
+_RESTORE = Caller(name="(restore)")
+_MAX_TENANTS = 10_000
 
 # Points in a part. A document may be a fit, of megabytes, and a correction's text as long as `max_text_bytes`.
 _PAGE = {"examples": 64, "state": 4, "feedback": 64, "audit": 256}
@@ -173,9 +181,10 @@ async def restore(
 ) -> Contents:
     """Puts a backup in the place of what is stored. Its record of changes is added to that of the store.
 
-    It is verified whole before anything is written, then written beside what is active, and made active by one write.
-    Cut short at any moment, the store has either all of the old or all of the new; the next restore clears away what
-    was left. No service may be running on the store.
+    The restore itself is recorded too, for each tenant who has something before or after it. It is verified whole
+    before anything is written, then written beside what is active, and made active by one write. Cut short at any
+    moment, the store has either all of the old or all of the new; the next restore clears away what was left. No
+    service may be running on the store.
 
     Args:
         engine: The store.
@@ -194,12 +203,12 @@ async def restore(
     contents = verify(file)
     if not replace and not await _is_empty(engine):
         raise StoreNotEmpty("something is stored here: name an empty store, or replace it all with --replace")
+    former = await stored_places(engine)
     await drop_inactive(engine)  # what an earlier run left
     mark = secrets.token_hex(4)
     store = await create_space(engine, contents.space, state=new_state_name(mark), suffix=f"_{mark}")
     feedback = await create_feedback_collection(engine, new_feedback_name(mark))
-    if contents.event_count:
-        await open_audit_store(engine)
+    audit = AuditLog(await open_audit_store(engine))
     collections = {**store.collections, "feedback": feedback, "audit": AUDIT_COLLECTION}
     total = contents.point_count + contents.document_count + contents.feedback_count + contents.event_count
     file.seek(0)
@@ -209,9 +218,24 @@ async def restore(
             await engine.upsert(collections[body["collection"]], points_from_json(body["points"]))
             done += len(body["points"])
             progress(done, total)
-    await activate_space(engine, store, contents.space, feedback)
+    async with contextlib.AsyncExitStack() as recorded:
+        for tenant, count in (await _example_counts(engine, store, former)).items():
+            change = Change(Action.STORE_RESTORED, "", example_count=count)
+            await recorded.enter_async_context(audit.recording(tenant, _RESTORE, [change]))
+        await activate_space(engine, store, contents.space, feedback)
     await drop_inactive(engine)
     return contents
+
+
+async def _example_counts(engine: Engine, store: QdrantStore, former: Places | None) -> dict[str, int]:
+    """How many examples each tenant has in a store; 0 for those who had something in the former one alone."""
+    there = await engine.collections()
+    collections = [*store.collections.values(), *((former.state, former.examples) if former else ())]
+    tenants: set[str] = set()
+    for collection in there.intersection(collections):
+        tenants |= (await engine.facet(collection, "tenant", {}, _MAX_TENANTS)).keys()
+    counts = await engine.facet(store.collections["examples"], "tenant", {"window": 0}, _MAX_TENANTS)
+    return {tenant: counts.get(tenant, 0) for tenant in sorted(tenants - {""})}
 
 
 async def _is_empty(engine: Engine) -> bool:

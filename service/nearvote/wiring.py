@@ -165,7 +165,7 @@ async def parts_of(
         if settings.seeds:
             folder = settings.seeds_dir or shipped_seeds()
             await load_seeds(folder, DEFAULT_TENANT, store, tasks, curator, leases, seed_progress)
-        shadows = Shadows(store, tasks, settings.limits)
+        shadows = Shadows(store, tasks, settings.limits, audit=audit)
         voting = Classifier(remembering, store, tasks, settings.limits)
         shadowing = Shadowing(voting, shadows, metrics)
         stack.push_async_callback(shadowing.settle)

@@ -22,7 +22,14 @@ from nearvote.examples.audit_store import open_audit_store
 from nearvote.examples.engine import Engine, Schema, Sparse
 from nearvote.examples.example import Example, example_id
 from nearvote.examples.qdrant_store import STATE_COLLECTION, QdrantStore
-from nearvote.examples.spaces import is_space_document, open_store, stored_places, stored_space, vector_names
+from nearvote.examples.spaces import (
+    AUDIT_COLLECTION,
+    is_space_document,
+    open_store,
+    stored_places,
+    stored_space,
+    vector_names,
+)
 from nearvote.examples.store import EmbeddedExample, SearchQuery
 from nearvote.feedback.store import open_feedback
 from nearvote.reindex import reindex
@@ -148,7 +155,7 @@ async def test_everything_comes_back_from_either_kind_of_store(engines: tuple[En
 
 
 async def test_the_record_of_changes_is_added_to(engines: tuple[Engine, Engine]) -> None:
-    """A backup has all changes on record, and a restore puts them beside those of the store."""
+    """A backup has all changes on record; a restore puts them beside those of the store, and itself after them."""
     edge, other = engines
     change = Change(Action.TASK_UPDATED, "spam", changed_fields=("policy.k",))
     events = [Event(str(uuid.UUID(int=10 * i)), "acme", 10 * i, "ann", "", change) for i in range(301)]
@@ -158,8 +165,16 @@ async def test_the_record_of_changes_is_added_to(engines: tuple[Engine, Engine])
     await audit.append(events[300:])
     contents = await restore(other, await backup_of(edge))
     assert contents.event_count == 300
-    page = await audit.page("acme", EventQuery(), 1000, None)
-    assert page.events == events
+    *added, restored = (await audit.page("acme", EventQuery(), 1000, None)).events
+    assert added == events
+    assert (restored.actor, restored.change) == ("(restore)", Change(Action.STORE_RESTORED, "", example_count=5))
+    (restored,) = (await audit.page("other", EventQuery(), 1000, None)).events
+    assert restored.change.example_count == 5
+
+    await (await open_store(other, SPACE)).put_document("task", "third", "spam", {})
+    await restore(other, await backup_of(edge), replace=True)
+    (restored,) = (await audit.page("third", EventQuery(), 1000, None)).events
+    assert restored.change.example_count == 0, "who loses all is told of it too"
 
 
 async def test_what_is_stored_is_kept_without_being_told_to_replace_it(engine: Engine) -> None:
@@ -179,7 +194,7 @@ async def test_what_is_stored_is_kept_without_being_told_to_replace_it(engine: E
     await restore(engine, backup, replace=True)
     after = await open_store(engine, SPACE)
     assert await after.example_count() == 60
-    assert await engine.collections() == await active(engine)
+    assert await engine.collections() == await active(engine) | {AUDIT_COLLECTION}
     documents, _ = await engine.scroll(STATE_COLLECTION, {}, 100, None)
     assert len(documents) == 1  # what names the others
 
@@ -207,7 +222,7 @@ async def test_cut_short_the_store_has_all_of_the_old_or_all_of_the_new(engine: 
         raise AssertionError("it never came to its end")
     assert switched
     assert_same(await all_of(engine), new)
-    assert await engine.collections() == await active(engine)
+    assert await engine.collections() == await active(engine) | {AUDIT_COLLECTION}
 
 
 async def test_a_restored_store_takes_writes_and_other_encoders(engine: Engine) -> None:
@@ -224,7 +239,7 @@ async def test_a_restored_store_takes_writes_and_other_encoders(engine: Engine) 
     assert await again.document("seeds", "acme", "new") == {"x": 1}
     assert len([one async for one in (await open_feedback(engine)).each("acme")]) == 8
     assert await again.example_count() == 16
-    assert await engine.collections() == await active(engine)
+    assert await engine.collections() == await active(engine) | {AUDIT_COLLECTION}
 
 
 async def test_nothing_and_the_unknown_are_not_backed_up(engine: Engine) -> None:

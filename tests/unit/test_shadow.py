@@ -43,7 +43,12 @@ class Trial:
         self.desk = desk
         self.counts = Counts()
         self.shadows = Shadows(
-            desk.store, desk.tasks, Limits(), now_us=desk.clock.now_us, monotonic=desk.clock.monotonic
+            desk.store,
+            desk.tasks,
+            Limits(),
+            audit=desk.audit,
+            now_us=desk.clock.now_us,
+            monotonic=desk.clock.monotonic,
         )
         self.shadowing = Shadowing(desk.classifier, self.shadows, self.counts)
         desk.classifier.answered = self.shadowing.answered
@@ -189,6 +194,32 @@ async def test_a_promotion_keeps_the_fit_of_another_replica(trial: Trial) -> Non
     await Shadows(desk.store, other, Limits()).start("acme", "spam", FAR, 1.0)
     promoted = await trial.shadows.promote("acme", "spam")
     assert (promoted.policy, promoted.fit_version, promoted.slot) == (FAR, 7, Slot.A)
+
+
+async def test_who_begins_and_ends_a_trial_is_recorded(trial: Trial) -> None:
+    """Begin and end of a trial are on record, by whom, with what differs from what serves; none of it is a version."""
+    by = Caller(name="ann", address="ipv4:192.0.2.7:1234")
+    await trial.shadows.start("acme", "spam", FAR, 1.0, by=by)
+    await trial.shadows.stop("acme", "spam", by=by)
+    begun, ended = (await trial.desk.audit.page("acme", EventQuery(actor="ann"), 10)).events
+    assert (begun.change.action, ended.change.action) == (AuditAction.SHADOW_STARTED, AuditAction.SHADOW_STOPPED)
+    assert set(begun.change.changed_fields) == {"policy.similarity_floor", "policy.margin_floor"}
+    assert (begun.change.policy_versions, begun.change.task, begun.address) == ((1, 1), "spam", by.address)
+    assert ended.change.changed_fields == ()
+
+
+async def test_a_trial_that_cannot_be_read_stands_in_nobodys_way(trial: Trial) -> None:
+    """Where what is stored of a trial can't be read, others are listed and tried; it can be stopped, or begun anew."""
+    await trial.shadows.start("acme", "abuse", Policy(k=3), 1.0)
+    await trial.desk.store.put_document("shadow", "acme", "spam", {"share": "some"})
+    assert set(await trial.shadows.read("acme")) == {"abuse"}
+    with pytest.raises(ShadowNotFound):
+        await trial.shadows.promote("acme", "spam")
+    await trial.shadows.stop("acme", "spam")
+    assert set(await trial.desk.store.documents("shadow", "acme")) == {"abuse"}
+    await trial.desk.store.put_document("shadow", "acme", "spam", {})
+    await trial.shadows.start("acme", "spam", FAR, 1.0)
+    assert set(await trial.shadows.read("acme")) == {"abuse", "spam"}
 
 
 async def test_it_goes_with_its_task(trial: Trial) -> None:

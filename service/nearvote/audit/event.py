@@ -20,6 +20,9 @@ class Action(Enum):
     TASK_FITTED = "task_fitted"
     FIT_ROLLED_BACK = "fit_rolled_back"
     SHADOW_PROMOTED = "shadow_promoted"
+    SHADOW_STARTED = "shadow_started"
+    SHADOW_STOPPED = "shadow_stopped"
+    STORE_RESTORED = "store_restored"
 
 
 @dataclass(frozen=True, slots=True)

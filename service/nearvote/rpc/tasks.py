@@ -79,7 +79,7 @@ class TaskServicer(TaskServiceServicer):
     async def StartShadow(self, request: pb.StartShadowRequest, context: Context) -> pb.StartShadowResponse:
         """Begins to try a policy."""
         policy = wire.policy_from_wire(request.policy)
-        shadow = await self._shadows.start(tenant(), request.task, policy, request.share)
+        shadow = await self._shadows.start(tenant(), request.task, policy, request.share, by=caller(context))
         return pb.StartShadowResponse(shadow=shadow_to_wire(shadow, outdated=False))
 
     async def ListShadows(self, request: pb.ListShadowsRequest, context: Context) -> pb.ListShadowsResponse:
@@ -97,7 +97,7 @@ class TaskServicer(TaskServiceServicer):
 
     async def StopShadow(self, request: pb.StopShadowRequest, context: Context) -> pb.StopShadowResponse:
         """Ends a trial."""
-        await self._shadows.stop(tenant(), request.task)
+        await self._shadows.stop(tenant(), request.task, by=caller(context))
         return pb.StopShadowResponse()
 
 

@@ -6,19 +6,23 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pydantic import TypeAdapter
+import structlog
+from pydantic import TypeAdapter, ValidationError
 
 from nearvote.access.caller import Caller
 from nearvote.audit.event import Action
-from nearvote.audit.log import SERVICE
+from nearvote.audit.log import SERVICE, Recorder, Unrecorded
 from nearvote.clock import system_us
 from nearvote.errors import InvalidField, ShadowNotFound, StoreUnavailable, TaskChanged
 from nearvote.limits import Limits
+from nearvote.tasks.changes import change_of_task
 from nearvote.tasks.document import DocumentStore
 from nearvote.tasks.registry import TaskRegistry
 from nearvote.tasks.snapshots import REFRESH_SECONDS
 from nearvote.tasks.task import Task
 from nearvote.voting.policy import Policy
+
+_log = structlog.get_logger(__name__)
 
 _KIND = "shadow"
 
@@ -58,6 +62,7 @@ class Shadows:
         store: Where they are kept.
         tasks: Has the tasks.
         limits: What a policy may ask.
+        audit: Records what begins and ends; a promotion is recorded as the change of the task that it is.
         now_us: The time, in microseconds since 1970-01-01 UTC.
         monotonic: A clock for the age of what was read, in seconds.
     """
@@ -68,12 +73,14 @@ class Shadows:
         tasks: TaskRegistry,
         limits: Limits,
         *,
+        audit: Recorder | None = None,
         now_us: Callable[[], int] = system_us,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._tasks = tasks
         self._limits = limits
+        self._audit = audit or Unrecorded()
         self._now_us = now_us
         self._monotonic = monotonic
         self._known: dict[str, tuple[float, Mapping[str, Shadow]]] = {}  # by tenant, with when it was read
@@ -89,18 +96,23 @@ class Shadows:
         return known is None or self._monotonic() - known[0] > REFRESH_SECONDS
 
     async def read(self, tenant: str) -> Mapping[str, Shadow]:
-        """Those of a tenant by task, as they are now.
+        """Those of a tenant by task, as they are now, but those that can't be read: they are logged, and not tried.
 
         Raises:
             StoreUnavailable: The store did not answer.
         """
         read_at = self._monotonic()
         documents = await self._store.documents(_KIND, tenant)
-        shadows = {name: _ADAPTER.validate_python(body) for name, body in sorted(documents.items())}
+        shadows = {}
+        for name, body in sorted(documents.items()):
+            try:
+                shadows[name] = _ADAPTER.validate_python(body)
+            except ValidationError:
+                _log.warning("shadow_unreadable", tenant=tenant, task=name)
         self._known[tenant] = (read_at, shadows)
         return shadows
 
-    async def start(self, tenant: str, name: str, policy: Policy, share: float) -> Shadow:
+    async def start(self, tenant: str, name: str, policy: Policy, share: float, *, by: Caller = SERVICE) -> Shadow:
         """Begins to try a policy, in place of one that is tried already.
 
         Raises:
@@ -112,10 +124,12 @@ class Shadows:
             raise InvalidField("the share is above 0 and up to 1", field="share")
         async with self._tasks.changing(tenant):
             task = await self._tasks.get(tenant, name, fresh=True)
-            replace(task, policy=policy).check(max_labels=self._limits.max_labels, max_k=self._limits.max_k)
+            tried = replace(task, policy=policy)
+            tried.check(max_labels=self._limits.max_labels, max_k=self._limits.max_k)
             shadow = Shadow(name, policy, share, task.policy_version, task.created_us, self._now_us())
             document: dict[str, Any] = _ADAPTER.dump_python(shadow, mode="json")
-            await self._store.put_document(_KIND, tenant, name, document)
+            async with self._audit.recording(tenant, by, [change_of_task(Action.SHADOW_STARTED, task, tried)]):
+                await self._store.put_document(_KIND, tenant, name, document)
             await self.read(tenant)
         return shadow
 
@@ -151,7 +165,7 @@ class Shadows:
                 await self._delete(tenant, name)
             return promoted
 
-    async def stop(self, tenant: str, name: str) -> None:
+    async def stop(self, tenant: str, name: str, *, by: Caller = SERVICE) -> None:
         """Ends a trial.
 
         Raises:
@@ -159,18 +173,22 @@ class Shadows:
             ShadowNotFound: None is tried.
         """
         async with self._tasks.changing(tenant):
-            await self._tasks.get(tenant, name)
-            await self._of(tenant, name)
-            await self._delete(tenant, name)
+            task = await self._tasks.get(tenant, name)
+            if name not in await self._store.documents(_KIND, tenant):  # one that can't be read is to be got rid of
+                raise _not_found(name)
+            async with self._audit.recording(tenant, by, [change_of_task(Action.SHADOW_STOPPED, task, task)]):
+                await self._delete(tenant, name)
 
     async def _of(self, tenant: str, name: str) -> Shadow:
         shadow = (await self.read(tenant)).get(name)
         if shadow is None:
-            raise ShadowNotFound(
-                f"no policy is tried for task '{name}'; begin with `nearvote shadow start`", field="task"
-            )
+            raise _not_found(name)
         return shadow
 
     async def _delete(self, tenant: str, name: str) -> None:
         await self._store.delete_document(_KIND, tenant, name)
         self._known.pop(tenant, None)
+
+
+def _not_found(name: str) -> ShadowNotFound:
+    return ShadowNotFound(f"no policy is tried for task '{name}'; begin with `nearvote shadow start`", field="task")

@@ -50,6 +50,12 @@ class _AuditActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AuditActi
     """A former fit came back to serve."""
     AUDIT_ACTION_SHADOW_PROMOTED: _AuditAction.ValueType  # 11
     """A policy that was tried came to serve."""
+    AUDIT_ACTION_SHADOW_STARTED: _AuditAction.ValueType  # 12
+    """A policy began to be tried; `changed_fields` says in what it differs from the one that serves."""
+    AUDIT_ACTION_SHADOW_STOPPED: _AuditAction.ValueType  # 13
+    """A policy is tried no more."""
+    AUDIT_ACTION_STORE_RESTORED: _AuditAction.ValueType  # 14
+    """A backup took the place of all that was stored."""
 
 class AuditAction(_AuditAction, metaclass=_AuditActionEnumTypeWrapper):
     """What was done."""
@@ -78,6 +84,12 @@ AUDIT_ACTION_FIT_ROLLED_BACK: AuditAction.ValueType  # 10
 """A former fit came back to serve."""
 AUDIT_ACTION_SHADOW_PROMOTED: AuditAction.ValueType  # 11
 """A policy that was tried came to serve."""
+AUDIT_ACTION_SHADOW_STARTED: AuditAction.ValueType  # 12
+"""A policy began to be tried; `changed_fields` says in what it differs from the one that serves."""
+AUDIT_ACTION_SHADOW_STOPPED: AuditAction.ValueType  # 13
+"""A policy is tried no more."""
+AUDIT_ACTION_STORE_RESTORED: AuditAction.ValueType  # 14
+"""A backup took the place of all that was stored."""
 Global___AuditAction: _TypeAlias = AuditAction  # noqa: Y015
 
 @_typing.final
@@ -177,7 +189,7 @@ class AuditEvent(_message.Message):
     """Its id: a UUID. Ids are in the order of time."""
     actor: _builtins.str
     """Name of the key or certificate of who did it; empty where neither is asked for; `(service)` for the service itself,
-    `(reindex)` for the command.
+    `(reindex)` and `(restore)` for the commands.
     """
     address: _builtins.str
     """Where the call came from; empty when the service did it by itself."""
