@@ -1,6 +1,7 @@
 """What Qdrant Edge in a folder promises beyond the contract of all stores."""
 
 import asyncio
+import errno
 import os
 import re
 import shutil
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nearvote.errors import StoreLocked, StoreUnavailable
+from nearvote.errors import StoreFull, StoreLocked, StoreReadOnly, StoreUnavailable
 from nearvote.examples import edge_index
 from nearvote.examples.edge_engine import EdgeEngine, build_indexes
 from nearvote.examples.engine import NearestQuery, Point, Schema, Sparse
@@ -338,4 +339,26 @@ async def test_changes_after_an_index(tmp_path: Path) -> None:
         assert len(await engine.retrieve("c", ids[:6], None)) == 5
         await engine.close()
         engine = EdgeEngine(tmp_path)
+    await engine.close()
+
+
+@pytest.mark.parametrize(("number", "error"), [(errno.ENOSPC, StoreFull), (errno.EROFS, StoreReadOnly)])
+async def test_a_disk_that_takes_no_collection(
+    data_folder: Path, monkeypatch: pytest.MonkeyPatch, number: int, error: type[StoreUnavailable]
+) -> None:
+    """Where a collection can't be made or dropped for want of a disk, the error says so; mended, it can."""
+    engine = EdgeEngine(data_folder)
+    await engine.create_collection("there", SCHEMA)
+
+    def refused(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", refused)
+        with pytest.raises(error, match=str(data_folder)):
+            await engine.create_collection("new", SCHEMA)
+        with pytest.raises(error, match=str(data_folder)):
+            await engine.drop_collection("there")
+    await engine.create_collection("new", SCHEMA)
+    assert "new" in await engine.collections()
     await engine.close()

@@ -6,11 +6,14 @@ which ends the process in the middle of whatever it was doing.
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from nearvote.errors import StoreFull, StoreReadOnly
+from nearvote.errors import StoreFull, StoreReadOnly, StoreUnavailable
 
 _MIB = 2**20
+_UNTIL_MENDED = "nothing is stored until that is mended; predictions go on"
 _OPENING_SHARE = 4  # opening writes less than serving may
 
 
@@ -37,7 +40,19 @@ class Disk:
             StoreFull: There is too little room.
             StoreReadOnly: It can't be written to any more.
         """
-        self._check(self._min_free_bytes, "nothing is stored until that is mended; predictions go on")
+        self._check(self._min_free_bytes, _UNTIL_MENDED)
+
+    @contextmanager
+    def moving(self) -> Iterator[None]:
+        """Where files are moved or deleted: what the system says to it is told as `check_writing` tells it.
+
+        Raises:
+            StoreFull, StoreReadOnly: It could not be done.
+        """
+        try:
+            yield
+        except OSError as error:
+            raise self._refused(error, _UNTIL_MENDED) from error
 
     def check_opening(self) -> None:
         """Raises when the folder should not even be opened.
@@ -53,14 +68,17 @@ class Disk:
             found = os.statvfs(self._folder)
             os.pwrite(self._lock, str(os.getpid()).encode(), 0)
         except OSError as error:
-            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-                raise StoreFull(f"{self._folder} has no room at all: {next_}") from error
-            raise StoreReadOnly(
-                f"{self._folder} can't be written to ({error.strerror}): look into the system's log for why; {next_}"
-            ) from error
+            raise self._refused(error, next_) from error
         free = found.f_bavail * found.f_frsize
         if free < least_bytes:
             raise StoreFull(
                 f"{self._folder} has {free // _MIB} MiB of room, and {least_bytes // _MIB} are kept free "
                 f"(min_free_disk_mib): {next_}"
             )
+
+    def _refused(self, error: OSError, next_: str) -> StoreUnavailable:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            return StoreFull(f"{self._folder} has no room at all: {next_}")
+        return StoreReadOnly(
+            f"{self._folder} can't be written to ({error.strerror}): look into the system's log for why; {next_}"
+        )

@@ -128,7 +128,8 @@ class EdgeEngine:
         _index(shard, schema)
         call_edge(shard.flush)
         call_edge(shard.close)
-        draft.rename(self._folder / name)
+        with self._disk.moving():
+            draft.rename(self._folder / name)
         self._shards[name] = call_edge(edge.EdgeShard.load, str(self._folder / name))
 
     async def drop_collection(self, name: str) -> None:
@@ -138,10 +139,11 @@ class EdgeEngine:
             self._rarities.forget(name)
             self._payloads.forget(name)
             call_edge(shard.close)
-            # Renamed first: what a crash leaves of it is known as rubbish at the next start.
-            forget_index(self._folder / name)
-            dropped = (self._folder / name).rename(self._folder / f"{name}.dropped")
-            shutil.rmtree(dropped)
+            with self._disk.moving():
+                # Renamed first: what a crash leaves of it is known as rubbish at the next start.
+                forget_index(self._folder / name)
+                dropped = (self._folder / name).rename(self._folder / f"{name}.dropped")
+                shutil.rmtree(dropped)
 
     async def upsert(self, collection: str, points: Sequence[Point]) -> None:
         """Adds points, replacing those of the same id."""
