@@ -41,6 +41,7 @@ NearvoteError
 ├── InvalidBackup
 ├── StoreUnavailable
 │   ├── StoreRefused
+│   ├── StoreTooSlow
 │   ├── StoreFull
 │   └── StoreReadOnly
 └── StartupError                the service does not start
@@ -333,6 +334,12 @@ class StoreRefused(StoreUnavailable):
     """The store answered that it will not do it, and would not tomorrow: a wrong key, or no store at all."""
 
     reason = "STORE_REFUSED"
+
+
+class StoreTooSlow(StoreUnavailable):
+    """The store did not answer in the time that the caller left it, less than it may take. It need not be ill."""
+
+    reason = "DEADLINE_TOO_SHORT"
 
 
 class StoreFull(StoreUnavailable):

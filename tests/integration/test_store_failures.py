@@ -82,7 +82,7 @@ def test_slow(site: Site) -> None:
     assert site.classify().labels == ["spam"]
     site.network.delay(60)
     assert site.refused(site.classify) < TIMEOUT_SECONDS + MUCH_LATER
-    assert site.refused(lambda: site.classify(timeout=LESS_SECONDS)) < LESS_SECONDS
+    assert site.refused(lambda: site.classify(timeout=LESS_SECONDS), hurried=True) < LESS_SECONDS
     site.becomes()
     site.network.restore()
     site.network.cut()  # what is delayed by a minute stays so
@@ -107,7 +107,7 @@ def test_hanging_half_way(site: Site) -> None:
     """A store that falls silent in the middle of an answer holds nobody up for longer than a call may take."""
     site.network.hang_after(40)
     assert site.refused(site.classify) < TIMEOUT_SECONDS + MUCH_LATER
-    assert site.refused(lambda: site.classify(timeout=LESS_SECONDS)) < LESS_SECONDS
+    assert site.refused(lambda: site.classify(timeout=LESS_SECONDS), hurried=True) < LESS_SECONDS
     site.becomes()
     site.network.restore()  # the network; the connections that hung do so for ever
     site.answers_again()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nearvote.errors import StoreUnavailable
+from nearvote.errors import StoreTooSlow, StoreUnavailable
 from nearvote.examples.edge_engine import EdgeEngine
 from nearvote.examples.engine import Engine, NearestQuery, Point, Schema
 from nearvote.examples.spaces import open_store
@@ -51,6 +51,21 @@ async def test_failures_are_counted_by_operation(data_folder: Path) -> None:
     assert counted.keys() == {name for name in vars(Engine) if inspect.iscoroutinefunction(vars(Engine)[name])} - {
         "close"
     }
+    await engine.close()
+
+
+async def test_a_caller_in_a_hurry_is_no_failure_of_the_store(data_folder: Path) -> None:
+    """What a caller's own deadline has cut short is neither counted nor taken for a store that takes no writes."""
+
+    class SlowEngine(EdgeEngine):
+        async def upsert(self, *_: object) -> None:
+            raise StoreTooSlow("slow")
+
+    failed: list[str] = []
+    engine = ObservedEngine(SlowEngine(data_folder), failed.append)
+    with pytest.raises(StoreTooSlow):
+        await engine.upsert("c", [POINT])
+    assert (failed, engine.last_write_failed) == ([], False)
     await engine.close()
 
 

@@ -29,6 +29,7 @@ EXPECTED = {
     errors.TooManyAttempts: "RESOURCE_EXHAUSTED",
     errors.AccessDenied: "UNAUTHENTICATED",
     errors.InvalidBackup: "DATA_LOSS",
+    errors.StoreTooSlow: "DEADLINE_EXCEEDED",
     errors.StoreFull: "RESOURCE_EXHAUSTED",
     errors.StoreReadOnly: "FAILED_PRECONDITION",
     errors.StoreUnavailable: "UNAVAILABLE",

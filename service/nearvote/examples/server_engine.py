@@ -10,7 +10,7 @@ import grpc
 from qdrant_client import AsyncQdrantClient, models
 
 from nearvote.deadline import within_deadline
-from nearvote.errors import StoreRefused, StoreUnavailable
+from nearvote.errors import StoreRefused, StoreTooSlow, StoreUnavailable
 from nearvote.examples.engine import (
     AnyOf,
     Found,
@@ -226,8 +226,9 @@ class ServerEngine:
         await asyncio.gather(self._client.close(), *self._closing)
 
     async def _answer(self, call: Awaitable[_T]) -> _T:
+        seconds = within_deadline(self._timeout_seconds)
         try:
-            async with asyncio.timeout(within_deadline(self._timeout_seconds)):
+            async with asyncio.timeout(seconds) as limit:
                 return await call
         except Exception as error:  # of an answer that can't be read the client makes an error of any type
             if isinstance(error, grpc.aio.AioRpcError) and error.code() in _REFUSALS:
@@ -237,6 +238,10 @@ class ServerEngine:
                 ) from error
             if isinstance(error, grpc.aio.AioRpcError) and error.code() in _GARBLED:
                 self._renew()
+            if limit.expired() and seconds < self._timeout_seconds:
+                raise StoreTooSlow(
+                    "the Qdrant server did not answer in the time that is left for the call: give it a later deadline"
+                ) from error
             raise StoreUnavailable(
                 "the Qdrant server did not answer, or could not do it: try again; its own words are in the service's "
                 "log"

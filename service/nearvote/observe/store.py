@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Literal, TypeVar
 
-from nearvote.errors import StoreUnavailable
+from nearvote.errors import StoreTooSlow, StoreUnavailable
 from nearvote.examples.engine import Engine, Found, Hit, Match, NearestQuery, Payload, Point, Schema, Vector
 
 READS = ("collections", "nearest", "retrieve", "scroll", "count", "least", "facet", "ping")
@@ -103,6 +103,8 @@ class ObservedEngine:
     async def _read(self, operation: str, call: Awaitable[_T]) -> _T:
         try:
             return await call
+        except StoreTooSlow:  # for a caller in a hurry: that says nothing of the store
+            raise
         except StoreUnavailable:
             self._failed(operation)
             raise
@@ -110,6 +112,8 @@ class ObservedEngine:
     async def _write(self, operation: str, call: Awaitable[None]) -> None:
         try:
             await self._read(operation, call)
+        except StoreTooSlow:
+            raise
         except StoreUnavailable:
             self.last_write_failed = True
             raise

@@ -38,6 +38,7 @@ _CODES: dict[type[errors.NearvoteError], grpc.StatusCode] = {
     errors.TooManyAttempts: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.InvalidBackup: grpc.StatusCode.DATA_LOSS,
     errors.StoreUnavailable: grpc.StatusCode.UNAVAILABLE,
+    errors.StoreTooSlow: grpc.StatusCode.DEADLINE_EXCEEDED,
     # Trying again at once does not help: somebody has to make room, or to mend the disk.
     errors.StoreFull: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.StoreReadOnly: grpc.StatusCode.FAILED_PRECONDITION,
@@ -79,7 +80,9 @@ def internal_to_wire() -> error_pb2.Error:
 
 def log_cause(error: errors.NearvoteError, method: str) -> None:
     """Writes what a driver said to the log, which is where the message of a store's failure points."""
-    if isinstance(error, errors.StoreUnavailable):
+    if isinstance(error, errors.StoreTooSlow):
+        _log.info("deadline_too_short", method=method)
+    elif isinstance(error, errors.StoreUnavailable):
         cause = error.__cause__
         _log.error(
             "store_unavailable",
