@@ -15,6 +15,7 @@ from pydantic_settings import (
 )
 
 from nearvote.errors import InvalidSetting
+from nearvote.examples.engine import VectorStorage
 from nearvote.limits import Limits
 
 _DEFAULTS = Limits()
@@ -66,6 +67,15 @@ class Settings(BaseSettings):
     qdrant_api_key: SecretStr | None = Field(None, description="The Qdrant server's API key.")
     qdrant_timeout_seconds: int = Field(
         10, ge=1, description="How long a call to the Qdrant server may take, with its further tries."
+    )
+    vectors_on_disk: bool = Field(
+        False,  # noqa: FBT003
+        description="Read vectors, and the index of n-grams, from the disk as they are needed, instead of keeping them "
+        "in memory.",
+    )
+    quantization: Literal["none", "int8"] = Field(
+        "none",
+        description="int8: search copies of the vectors in 8 bits, and compare twice as many as needed in full.",
     )
     on_store_failure: Literal["error", "abstain"] = Field(
         "error",
@@ -210,6 +220,11 @@ class Settings(BaseSettings):
         if self.tls_client_ca is not None and self.tls_cert is None:
             raise ValueError("tls_client_ca asks clients for certificates, which takes tls_cert and tls_key")
         return self
+
+    @property
+    def vector_storage(self) -> VectorStorage:
+        """How the store keeps vectors."""
+        return VectorStorage(self.vectors_on_disk, self.quantization)
 
     @property
     def limits(self) -> Limits:

@@ -297,7 +297,9 @@ def open_engine(settings: Settings) -> "Engine":
         StoreLocked: Another process has the folder open.
     """
     if settings.qdrant_url is None:
-        return EdgeEngine(settings.data_dir, min_free_bytes=settings.min_free_disk_mib * _MIB)
+        return EdgeEngine(
+            settings.data_dir, storage=settings.vector_storage, min_free_bytes=settings.min_free_disk_mib * _MIB
+        )
     # Importing qdrant-client takes half a second, so only where it is used.
     from nearvote.examples.server_engine import ServerEngine  # noqa: PLC0415
 
@@ -307,6 +309,7 @@ def open_engine(settings: Settings) -> "Engine":
         grpc_port=settings.qdrant_grpc_port,
         api_key=key.get_secret_value() if key else None,
         timeout_seconds=settings.qdrant_timeout_seconds,
+        storage=settings.vector_storage,
     )
 
 

@@ -25,8 +25,11 @@ _EDGE = pytest.param("edge")
 _OTHERS = (
     pytest.param(
         "local",
-        # It ignores the indexes that we create; what is found is the same without them.
-        marks=pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant:UserWarning"),
+        # It ignores the indexes that we create, and how we search; what is found is the same without them.
+        marks=[
+            pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant:UserWarning"),
+            pytest.mark.filterwarnings("ignore:Local mode performs exact:UserWarning"),
+        ],
     ),
     pytest.param("stand-in"),
     pytest.param(

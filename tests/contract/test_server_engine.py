@@ -93,6 +93,14 @@ async def test_what_may_do_harm_is_tried_once(engine: ServerEngine, server: Stan
     assert server.calls()[method] - before == 1
 
 
+async def test_a_collection_is_looked_at_again(engine: ServerEngine, server: StandIn) -> None:
+    """How a collection keeps its vectors is asked again, where the server is away for a moment."""
+    before = server.calls().get("Get", 0)
+    server.tell("shaky Get 2")
+    await engine.create_collection("c", SCHEMA)
+    assert server.calls()["Get"] - before == 3
+
+
 async def test_tries_end(engine: ServerEngine, server: StandIn) -> None:
     """A server that stays away is asked four times, each later than the one before, and while it does, once."""
     server.tell("shaky Count 1000")

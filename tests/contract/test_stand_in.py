@@ -80,7 +80,7 @@ async def test_what_it_does_not_know_is_refused(own: StandIn) -> None:
             "d", vectors_config={"a": models.VectorParams(size=2, distance=models.Distance.EUCLID)}
         ),
         client.create_payload_index("c", "n", models.PayloadSchemaType.GEO),
-        client.get_collection("c"),
+        client.update_collection("c", optimizers_config=models.OptimizersConfigDiff(indexing_threshold=1)),
         client.overwrite_payload("c", {}, points=[1]),
         client.delete("c", models.FilterSelector(filter=empty), ordering=order),
         client.count("c", models.Filter(must=[models.FieldCondition(key="n", match=models.MatchText(text="a"))])),

@@ -276,6 +276,7 @@ class StoreBesideDictionary(RuleBasedStateMachine):
 
 
 @pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant:UserWarning")
+@pytest.mark.filterwarnings("ignore:Local mode performs exact:UserWarning")
 @pytest.mark.parametrize(("kind", "courses"), [("edge", 20), ("local", 20), ("stand-in", 4)])
 def test_a_store_answers_as_a_dictionary_would(kind: str, courses: int, data_folder: Path, stand_in: StandIn) -> None:
     """After any course of writes, ends and openings a store holds, lists and finds what a dictionary would."""

@@ -40,7 +40,7 @@ from tests.qdrant.wire import (
     vectors_to_wire,
 )
 
-_WRITES = frozenset({"Upsert", "UpdateVectors", "SetPayload", "Delete", "Create", "CreateFieldIndex"})
+_WRITES = frozenset({"Upsert", "UpdateVectors", "SetPayload", "Delete", "Create", "Update", "CreateFieldIndex"})
 _FULL = "Service runtime error: No space left on device: WAL buffer size exceeds available disk space"
 _REFUSALS = {
     "full": (grpc.StatusCode.RESOURCE_EXHAUSTED, "Too many requests"),
@@ -168,6 +168,14 @@ class _Collections(collections_service_pb2_grpc.CollectionsServicer):
 
     async def Create(self, request: Any, context: Any) -> Any:
         self._shards.create(request)
+        return pb.CollectionOperationResponse(result=True)
+
+    async def Get(self, request: Any, context: Any) -> Any:
+        only(request, "collection_name")
+        return pb.GetCollectionInfoResponse(result=self._shards.describe(request.collection_name))
+
+    async def Update(self, request: Any, context: Any) -> Any:
+        self._shards.change(request)
         return pb.CollectionOperationResponse(result=True)
 
     async def Delete(self, request: Any, context: Any) -> Any:

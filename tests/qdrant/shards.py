@@ -8,6 +8,7 @@ from typing import Any
 import qdrant_edge as edge
 from qdrant_client import grpc as pb
 
+from tests.qdrant.layout import changed_config, new_config, params_of
 from tests.qdrant.wire import Unknown, only
 
 
@@ -52,14 +53,8 @@ class Shards:
         name = request.collection_name
         if name in self._shards:
             raise CollectionExists(f"Wrong input: Collection `{name}` already exists!")
-        only(request.vectors_config, "params_map")
-        vectors = {key: _dense(params) for key, params in request.vectors_config.params_map.map.items()}
-        sparse = {key: _sparse(params) for key, params in request.sparse_vectors_config.map.items()}
-        if not vectors and not sparse:  # Edge wants one at least, a server does not
-            sparse["none"] = edge.EdgeSparseVectorParams()
-        config = edge.EdgeConfig(vectors=vectors or None, sparse_vectors=sparse or None, max_search_threads=1)
         draft = self._folder / f"{name}.new"
-        shard = edge.EdgeShard.create(str(draft), config)
+        shard = edge.EdgeShard.create(str(draft), new_config(request))
         shard.flush()
         shard.close()
         draft.rename(self._folder / name)
@@ -72,6 +67,33 @@ class Shards:
             shard.close()
             shutil.rmtree((self._folder / name).rename(self._folder / f"{name}.new"))
         return shard is not None
+
+    def change(self, request: Any) -> None:
+        """Keeps a collection's vectors otherwise: at once, where a server takes its time."""
+        only(request, "collection_name", "vectors_config", "sparse_vectors_config", "timeout")
+        path = self._folder / request.collection_name
+        self[request.collection_name].close()
+        shard = edge.EdgeShard.load(str(path), changed_config(path, request))
+        shard.optimize()
+        shard.close()  # which clears away the segments that were replaced
+        self._shards[request.collection_name] = edge.EdgeShard.load(str(path))
+
+    def describe(self, name: str) -> Any:
+        """What a collection says of itself."""
+        shard = self[name]
+        return pb.CollectionInfo(
+            status=pb.CollectionStatus.Green,
+            optimizer_status=pb.OptimizerStatus(ok=True),
+            segments_count=shard.info().segments_count,
+            config=pb.CollectionConfig(
+                params=params_of(self._folder / name),
+                hnsw_config=pb.HnswConfigDiff(m=16, ef_construct=100, full_scan_threshold=10_000),
+                optimizer_config=pb.OptimizersConfigDiff(
+                    deleted_threshold=0.2, vacuum_min_vector_number=1_000, default_segment_number=0
+                ),
+                wal_config=pb.WalConfigDiff(wal_capacity_mb=32, wal_segments_ahead=0),
+            ),
+        )
 
     def index(self, request: Any) -> None:
         """Creates the index of a payload field; of one that has it already nothing happens."""
@@ -95,15 +117,3 @@ class Shards:
         """Writes everything out."""
         for shard in self._shards.values():
             shard.close()
-
-
-def _dense(params: Any) -> edge.EdgeVectorParams:
-    only(params, "size", "distance", "on_disk")
-    if params.distance != pb.Distance.Cosine:
-        raise Unknown("the stand-in knows cosines alone")
-    return edge.EdgeVectorParams(params.size, edge.Distance.Cosine)
-
-
-def _sparse(params: Any) -> edge.EdgeSparseVectorParams:
-    only(params, "modifier")
-    return edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf if params.modifier == pb.Modifier.Idf else None)

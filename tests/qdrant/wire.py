@@ -151,11 +151,20 @@ def _field_condition(field: Any) -> edge.FieldCondition:
             raise Unknown(f"the stand-in does not know the match {kind}")
 
 
+def _quantization_from_wire(params: Any) -> edge.QuantizationSearchParams:
+    return edge.QuantizationSearchParams(
+        ignore=params.ignore,
+        rescore=params.rescore if params.HasField("rescore") else None,
+        oversampling=params.oversampling if params.HasField("oversampling") else None,
+    )
+
+
 def query_from_wire(query: Any) -> edge.QueryRequest:
     """A search for the nearest."""
     only(query, "collection_name", "query", "using", "filter", "params", "limit", "with_payload", "with_vectors")
     only(query.query, "nearest")
-    only(query.params, "idf", "exact", "hnsw_ef", "indexed_only")
+    only(query.params, "idf", "exact", "hnsw_ef", "indexed_only", "quantization")
+    only(query.params.quantization, "ignore", "rescore", "oversampling")
     params = None
     if query.HasField("params"):
         corpus = filter_from_wire(query.params.idf.corpus) if query.params.HasField("idf") else None
@@ -164,6 +173,7 @@ def query_from_wire(query: Any) -> edge.QueryRequest:
             exact=query.params.exact,
             indexed_only=query.params.indexed_only,
             idf=edge.IdfParams(corpus=corpus) if corpus else None,
+            quantization=_quantization_from_wire(query.params.quantization),
         )
     return edge.QueryRequest(
         query=edge.Query.Nearest(vector_from_wire(query.query.nearest), using=query.using),

@@ -110,7 +110,8 @@ def optimize(
 ) -> None:
     """Build the embedded store's search index, while the service is stopped.
 
-    A start does it by itself for up to 20,000 new examples; 100,000 take a minute or two.
+    A start does it by itself for up to 20,000 new examples; 100,000 take a minute or two. Here other settings of
+    vectors_on_disk and quantization come into force for what is stored.
     """
     settings = settings_of(config, data_dir=data_dir, log_level=log_level)
     from nearvote.examples.edge_engine import build_indexes, vacuum_collections  # noqa: PLC0415
@@ -120,7 +121,7 @@ def optimize(
             fail(f"there is no store in {settings.data_dir}", Exit.USAGE)
         if vacuum:
             vacuum_collections(settings.data_dir)
-        count = build_indexes(settings.data_dir)
+        count = build_indexes(settings.data_dir, settings.vector_storage)
     out.print(f"{count} points indexed", highlight=False)
     raise typer.Exit(Exit.DONE)
 

@@ -19,11 +19,12 @@ import qdrant_edge as edge
 from nearvote.errors import InvalidSetting, NearvoteError, StoreLocked, StoreUnavailable
 from nearvote.examples.disk import Disk
 from nearvote.examples.edge_call import call_edge, is_failure
-from nearvote.examples.edge_index import build_index, forget_index, is_collection, load_indexed
+from nearvote.examples.edge_index import build_index, forget_index, is_collection, keep_as, load_indexed
+from nearvote.examples.edge_layout import is_of_former_layout, new_config
 from nearvote.examples.edge_payloads import Payloads
 from nearvote.examples.edge_rarity import Rarities
 from nearvote.examples.edge_types import filter_to_edge, query_to_edge, vectors_from_edge, vectors_to_edge
-from nearvote.examples.edge_vacuum import finish_vacuum, is_of_former_layout, vacuum_collection
+from nearvote.examples.edge_vacuum import finish_vacuum, vacuum_collection
 from nearvote.examples.engine import (
     Found,
     Hit,
@@ -33,6 +34,7 @@ from nearvote.examples.engine import (
     Point,
     Schema,
     Vector,
+    VectorStorage,
 )
 
 # Queries run before others get their turn: a few milliseconds of work.
@@ -55,6 +57,7 @@ class EdgeEngine:
 
     Args:
         folder: Where the data is; created when there is none.
+        storage: How vectors are kept. Where they were kept otherwise it is in force once the index is built.
         min_free_bytes: Room on its disk below which writes are refused; it is not opened with less than a quarter of
             it. The engine's files have holes, and the operating system ends a process for which it can't fill one.
 
@@ -67,7 +70,8 @@ class EdgeEngine:
 
     kind: Literal["edge", "server"] = "edge"
 
-    def __init__(self, folder: Path, *, min_free_bytes: int = 0) -> None:
+    def __init__(self, folder: Path, *, storage: VectorStorage | None = None, min_free_bytes: int = 0) -> None:
+        self._storage = storage or VectorStorage()
         try:
             folder.mkdir(parents=True, exist_ok=True)
             lock = _lock(folder)
@@ -93,7 +97,7 @@ class EdgeEngine:
                 elif is_collection(path):
                     if is_of_former_layout(path):
                         vacuum_collection(path)
-                    self._shards[path.name] = load_indexed(path)
+                    self._shards[path.name] = load_indexed(path, self._storage)
         except BaseException as error:
             self._close()
             if not is_failure(error) or isinstance(error, NearvoteError):
@@ -114,17 +118,7 @@ class EdgeEngine:
         self._disk.check_writing()
         draft = self._folder / f"{name}.new"
         shutil.rmtree(draft, ignore_errors=True)  # what an attempt that failed has left
-        vectors = {
-            vector: edge.EdgeVectorParams(dimension, edge.Distance.Cosine) for vector, dimension in schema.dense.items()
-        }
-        sparse = {vector: edge.EdgeSparseVectorParams() for vector in schema.sparse}
-        # Edge wants at least one vector field; a sparse one that stays empty costs nothing.
-        config = edge.EdgeConfig(
-            vectors=vectors or None,
-            sparse_vectors=sparse or (None if vectors else {"none": edge.EdgeSparseVectorParams()}),
-            max_search_threads=1,  # messages are many; to share out one search among threads costs more than it gains
-        )
-        shard = call_edge(edge.EdgeShard.create, str(draft), config)
+        shard = call_edge(edge.EdgeShard.create, str(draft), new_config(schema, self._storage))
         _index(shard, schema)
         call_edge(shard.flush)
         call_edge(shard.close)
@@ -232,7 +226,8 @@ class EdgeEngine:
         try:
             collection = part[0][0].collection
             shard = self._shards[collection]
-            found = call_edge(shard.query_batch, edge.QueryBatchRequest(list(map(query_to_edge, queries))))
+            batch = edge.QueryBatchRequest([query_to_edge(query, self._storage) for query in queries])
+            found = call_edge(shard.query_batch, batch)
             every_hit = iter(self._payloads.hits(shard, collection, found, [query.fields for query in queries]))
             hits = [[next(every_hit) for _ in own] for _, own in part]
         except Exception as error:  # noqa: BLE001 - it belongs to those who asked
@@ -309,8 +304,8 @@ class EdgeEngine:
             self._lock = None
 
 
-def build_indexes(folder: Path) -> int:
-    """Builds the indexes of all collections in a data folder.
+def build_indexes(folder: Path, storage: VectorStorage | None = None) -> int:
+    """Builds the indexes of all collections in a data folder, their vectors kept as it is said, or as they are.
 
     Returns:
         How many points they have.
@@ -321,7 +316,11 @@ def build_indexes(folder: Path) -> int:
     """
     lock = _lock(folder)
     try:
-        return sum(build_index(path) for path in sorted((folder / "collections").iterdir()) if is_collection(path))
+        paths = [path for path in sorted((folder / "collections").iterdir()) if is_collection(path)]
+        if storage:
+            for path in paths:
+                call_edge(keep_as, path, storage)
+        return sum(map(build_index, paths))
     finally:
         os.close(lock)
 

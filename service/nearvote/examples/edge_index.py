@@ -12,6 +12,8 @@ import qdrant_edge as edge
 import structlog
 
 from nearvote.errors import StoreUnavailable
+from nearvote.examples.edge_layout import set_storage, storage_of
+from nearvote.examples.engine import VectorStorage
 
 # An index is built anew for so many points that came since, and so large a part of those that it has.
 _LEAST_NEW = 2_000
@@ -27,8 +29,14 @@ def is_collection(path: Path) -> bool:
     return path.is_dir() and not path.suffix
 
 
-def load_indexed(path: Path) -> edge.EdgeShard:
-    """A shard, its index built where it is old and building it takes no longer than a start may."""
+def load_indexed(path: Path, storage: VectorStorage) -> edge.EdgeShard:
+    """A shard, its index built where it is old and building it takes no longer than a start may.
+
+    Args:
+        path: Its folder.
+        storage: How its vectors are kept. An index of vectors that were kept otherwise is old.
+    """
+    keep_as(path, storage)
     shard = edge.EdgeShard.load(str(path))
     count, indexed = shard.info().points_count, _indexed(path)
     if count - indexed < max(_LEAST_NEW, indexed * _NEW_SHARE):
@@ -42,6 +50,13 @@ def load_indexed(path: Path) -> edge.EdgeShard:
     except StoreUnavailable as error:
         _log.warning("index_not_built", error=str(error), next="searching without it, which takes longer")
     return edge.EdgeShard.load(str(path))
+
+
+def keep_as(path: Path, storage: VectorStorage) -> None:
+    """Has a shard keep its vectors so, if it keeps them otherwise; its index is old then. Nobody has it open."""
+    if storage_of(path) not in {None, storage}:
+        forget_index(path)  # first: cut short here, the next start does it again
+        set_storage(path, storage)
 
 
 def build_index(path: Path) -> int:

@@ -5,7 +5,17 @@ from typing import Any
 
 import qdrant_edge as edge
 
-from nearvote.examples.engine import AnyOf, Match, NearestQuery, NotUpTo, Sparse, UpTo, Vector
+from nearvote.examples.engine import (
+    OVERSAMPLING,
+    AnyOf,
+    Match,
+    NearestQuery,
+    NotUpTo,
+    Sparse,
+    UpTo,
+    Vector,
+    VectorStorage,
+)
 
 
 def vector_to_edge(vector: Vector) -> Any:
@@ -28,13 +38,20 @@ def vectors_from_edge(vectors: Any) -> dict[str, Vector]:
     }
 
 
-def query_to_edge(query: NearestQuery) -> edge.QueryRequest:
-    """A search for the nearest points, without their payloads; the vector is already weighed."""
+def _search_params(storage: VectorStorage) -> edge.SearchParams:
+    if storage.quantization == "none":
+        return edge.SearchParams(quantization=edge.QuantizationSearchParams(ignore=True))
+    return edge.SearchParams(quantization=edge.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLING))
+
+
+def query_to_edge(query: NearestQuery, storage: VectorStorage) -> edge.QueryRequest:
+    """A search for the nearest points, of vectors kept so, without their payloads; the vector is already weighed."""
     return edge.QueryRequest(
         query=edge.Query.Nearest(vector_to_edge(query.vector), using=query.using),
         filter=filter_to_edge(query.match),
         limit=query.limit,
         with_payload=False,
+        params=_search_params(storage),
     )
 
 

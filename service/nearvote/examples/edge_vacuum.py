@@ -4,14 +4,13 @@ Edge frees what a deleted point took, and overwrites it when it needs the place;
 written until some 32 MB more came. A copy of what is there now has neither.
 """
 
-import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import qdrant_edge as edge
 
 from nearvote.examples.edge_index import forget_index, is_collection
+from nearvote.examples.edge_layout import copy_config
 
 _PAGE = 256
 # A copy that is whole, and not yet in the place of what it was copied from.
@@ -31,7 +30,7 @@ def vacuum_collection(path: Path) -> int:
     shutil.rmtree(draft, ignore_errors=True)
     old = edge.EdgeShard.load(str(path))
     try:
-        new = edge.EdgeShard.create(str(draft), _config_of(path))
+        new = edge.EdgeShard.create(str(draft), copy_config(path))
         try:
             count = _copy(old, new)
             new.flush()
@@ -42,11 +41,6 @@ def vacuum_collection(path: Path) -> int:
     draft.rename(path.with_name(path.name + _WHOLE))
     _put_in_place(path)
     return count
-
-
-def is_of_former_layout(path: Path) -> bool:
-    """Whether Edge weighs a collection's sparse vectors itself, which nearvote does since; a copy is of today's."""
-    return any(own.get("modifier") for own in _read_config(path).get("sparse_vectors", {}).values())
 
 
 def finish_vacuum(folder: Path) -> None:
@@ -65,22 +59,6 @@ def _put_in_place(path: Path) -> None:
         shutil.rmtree(dropped)
     else:
         path.with_name(path.name + _WHOLE).rename(path)
-
-
-def _config_of(path: Path) -> edge.EdgeConfig:
-    """How a collection was laid out; `EdgeEngine.create_collection` makes them all of these parts."""
-    config = _read_config(path)
-    vectors = {
-        name: edge.EdgeVectorParams(own["size"], edge.Distance.Cosine)
-        for name, own in config.get("vectors", {}).items()
-    }
-    sparse = {name: edge.EdgeSparseVectorParams() for name in config.get("sparse_vectors", {})}
-    return edge.EdgeConfig(vectors=vectors or None, sparse_vectors=sparse or None, max_search_threads=1)
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    config: dict[str, Any] = json.loads((path / "edge_config.json").read_text(encoding="utf-8"))
-    return config
 
 
 def _copy(old: edge.EdgeShard, new: edge.EdgeShard) -> int:

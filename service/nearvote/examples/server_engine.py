@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 import grpc
+import structlog
 from qdrant_client import AsyncQdrantClient, models
 
 from nearvote.deadline import within_deadline
@@ -24,15 +25,19 @@ from nearvote.examples.engine import (
     Sparse,
     UpTo,
     Vector,
+    VectorStorage,
 )
+from nearvote.examples.server_layout import dense_params, quantization_params, sparse_params, storage_changes
 
 _T = TypeVar("_T")
+
+_log = structlog.get_logger(__name__)
 
 # What a second time does no harm: reads, and writes that say what is to be. A deletion goes by a filter, and would take
 # what another replica has added since; collections are made and dropped where somebody watches.
 _TRIED_AGAIN = {
     "qdrant.Points": ("QueryBatch", "Get", "Scroll", "Count", "Facet", "Upsert", "UpdateVectors", "SetPayload"),
-    "qdrant.Collections": ("List", "CollectionExists"),
+    "qdrant.Collections": ("List", "CollectionExists", "Get"),
 }
 
 # What no server says of a call: its answer was garbled, and with it, where it was the table of header fields that both
@@ -54,6 +59,7 @@ class ServerEngine:
         client: The server's client; closed with the engine. qdrant-client's local mode does as well, for tests.
         timeout_seconds: How long a call may take, with its further tries; less where the caller waits less long.
         reconnect: Makes a client of the same server, on a connection of its own; None to stay with the first.
+        storage: How vectors are kept. A collection that keeps them otherwise is told; the server makes it so meanwhile.
     """
 
     kind: Literal["edge", "server"] = "server"
@@ -63,15 +69,25 @@ class ServerEngine:
         client: AsyncQdrantClient,
         timeout_seconds: float = 10,
         reconnect: Callable[[], AsyncQdrantClient] | None = None,
+        storage: VectorStorage | None = None,
     ) -> None:
         self._client = client
+        self._storage = storage or VectorStorage()
         self._timeout_seconds = timeout_seconds
         self._reconnect = reconnect
         self._connected_at = time.monotonic()
         self._closing: set[asyncio.Task[None]] = set()
 
     @classmethod
-    def connect(cls, url: str, *, grpc_port: int, api_key: str | None, timeout_seconds: int) -> "ServerEngine":
+    def connect(
+        cls,
+        url: str,
+        *,
+        grpc_port: int,
+        api_key: str | None,
+        timeout_seconds: int,
+        storage: VectorStorage | None = None,
+    ) -> "ServerEngine":
         """An engine on the server at a URL; the connection is made with the first call."""
 
         def client() -> AsyncQdrantClient:
@@ -86,7 +102,7 @@ class ServerEngine:
                 grpc_options=_channel_options(timeout_seconds),
             )
 
-        return cls(client(), timeout_seconds, client)
+        return cls(client(), timeout_seconds, client, storage)
 
     async def collections(self) -> set[str]:
         """Names of the collections."""
@@ -97,22 +113,34 @@ class ServerEngine:
         """Creates a collection, if there is none of this name, and its indexes, if they are missing."""
         client = self._client
         if not await self._answer(client.collection_exists(name)):
-            vectors = {
-                vector: models.VectorParams(size=dimension, distance=models.Distance.COSINE)
-                for vector, dimension in schema.dense.items()
-            }
-            sparse = {vector: models.SparseVectorParams(modifier=models.Modifier.IDF) for vector in schema.sparse}
+            vectors = {name: dense_params(dimension, self._storage) for name, dimension in schema.dense.items()}
+            sparse = {name: sparse_params(models.Modifier.IDF, self._storage) for name in schema.sparse}
             try:
                 await self._answer(client.create_collection(name, vectors_config=vectors, sparse_vectors_config=sparse))
             except StoreUnavailable:
                 if not await self._answer(client.collection_exists(name)):  # another replica was faster
                     raise
+        elif schema.dense:
+            await self._keep_as_set(name)
         tenant = models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True)
         await self._answer(client.create_payload_index(name, schema.tenant, tenant))
         for field in schema.keywords:
             await self._answer(client.create_payload_index(name, field, models.PayloadSchemaType.KEYWORD))
         for field in schema.integers:
             await self._answer(client.create_payload_index(name, field, models.PayloadSchemaType.INTEGER))
+
+    async def _keep_as_set(self, name: str) -> None:
+        found = await self._answer(self._client.get_collection(name))
+        changes = storage_changes(found.config.params, self._storage)
+        if changes:
+            await self._answer(self._client.update_collection(name, **changes))
+            _log.info(
+                "vector_storage_changed",
+                collection=name,
+                vectors_on_disk=self._storage.on_disk,
+                quantization=self._storage.quantization,
+                in_force="once the server has written its segments anew",
+            )
 
     async def drop_collection(self, name: str) -> None:
         """Deletes a collection, if there is one of this name."""
@@ -165,7 +193,7 @@ class ServerEngine:
                 filter=_filter(query.match),
                 limit=query.limit,
                 with_payload=list(query.fields),
-                params=_search_params(query),
+                params=_search_params(query, self._storage),
             )
             for query in queries
         ]
@@ -310,10 +338,11 @@ def _named(vectors: Any) -> dict[str, Vector]:
     }
 
 
-def _search_params(query: NearestQuery) -> models.SearchParams | None:
-    if not query.corpus:
-        return None
-    return models.SearchParams(idf=models.IdfCorpusParams(corpus=_filter(query.corpus)))
+def _search_params(query: NearestQuery, storage: VectorStorage) -> models.SearchParams:
+    return models.SearchParams(
+        idf=models.IdfCorpusParams(corpus=_filter(query.corpus)) if query.corpus else None,
+        quantization=quantization_params(storage),
+    )
 
 
 def _filter(match: Match) -> models.Filter:

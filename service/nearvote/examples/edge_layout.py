@@ -1,0 +1,98 @@
+"""How an Edge shard is laid out: its vectors, and where they are kept. It stands in the shard's `edge_config.json`."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import qdrant_edge as edge
+import structlog
+
+from nearvote.examples.engine import Schema, VectorStorage
+
+# Cached, not pinned: the kernel may take back the copies of a slot's vectors that nobody reads.
+_QUANTIZED = edge.ScalarQuantizationConfig(edge.ScalarType.Int8, memory=edge.Memory.Cached)
+
+_log = structlog.get_logger(__name__)
+
+
+def new_config(schema: Schema, storage: VectorStorage) -> edge.EdgeConfig:
+    """The configuration of a shard that is to be created."""
+    return _config(schema.dense, dict.fromkeys(schema.sparse), storage)
+
+
+def copy_config(path: Path) -> edge.EdgeConfig:
+    """The configuration of a shard that is to be a copy of one that is there, of today's layout."""
+    stored = _read(path)
+    sparse = dict.fromkeys(stored.get("sparse_vectors", {}))
+    return _config(_dimensions(stored), sparse, storage_of(path) or VectorStorage())
+
+
+def is_of_former_layout(path: Path) -> bool:
+    """Whether Edge weighs a collection's sparse vectors itself, which nearvote does since; a copy is of today's."""
+    return any(own.get("modifier") for own in _read(path).get("sparse_vectors", {}).values())
+
+
+def storage_of(path: Path) -> VectorStorage | None:
+    """How a shard is to keep its vectors, all alike; None for one without any."""
+    for own in _dense(_read(path)).values():
+        quantized = own.get("quantization_config") is not None
+        return VectorStorage(own.get("memory") == "cold", "int8" if quantized else "none")
+    return None
+
+
+def set_storage(path: Path, storage: VectorStorage) -> None:
+    """Sets how a shard keeps its vectors, which holds for what is indexed from then on. Nobody has it open."""
+    stored = _read(path)
+    sparse = {
+        name: edge.Modifier.Idf if own.get("modifier") else None
+        for name, own in stored.get("sparse_vectors", {}).items()
+    }
+    edge.EdgeShard.load(str(path), _config(_dimensions(stored), sparse, storage)).close()
+    _log.info(
+        "vector_storage_changed",
+        collection=path.name,
+        vectors_on_disk=storage.on_disk,
+        quantization=storage.quantization,
+        in_force="once the index is built",
+    )
+
+
+def _config(
+    dense: Mapping[str, int], sparse: Mapping[str, edge.Modifier | None], storage: VectorStorage
+) -> edge.EdgeConfig:
+    vectors = {
+        name: edge.EdgeVectorParams(
+            dimension,
+            edge.Distance.Cosine,
+            memory=edge.Memory.Cold if storage.on_disk else edge.Memory.Cached,
+            quantization_config=None if storage.quantization == "none" else _QUANTIZED,
+        )
+        for name, dimension in dense.items()
+    }
+    sparse_vectors = {
+        name: edge.EdgeSparseVectorParams(
+            modifier=modifier, memory=edge.Memory.Cold if storage.on_disk else edge.Memory.Pinned
+        )
+        for name, modifier in sparse.items()
+    }
+    return edge.EdgeConfig(
+        vectors=vectors or None,
+        # Edge wants at least one vector field; a sparse one that stays empty costs nothing.
+        sparse_vectors=sparse_vectors or (None if vectors else {"none": edge.EdgeSparseVectorParams()}),
+        max_search_threads=1,  # messages are many; to share out one search among threads costs more than it gains
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    config: dict[str, Any] = json.loads((path / "edge_config.json").read_text(encoding="utf-8"))
+    return config
+
+
+def _dimensions(config: Mapping[str, Any]) -> dict[str, int]:
+    return {name: own["size"] for name, own in _dense(config).items()}
+
+
+def _dense(config: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = config.get("vectors", {})
+    return found
