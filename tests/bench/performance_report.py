@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.bench import scale_report
+
 Figures = Mapping[str, Sequence[float]]
 
 _MS = 1000
@@ -107,6 +109,8 @@ def write(measured: Mapping[str, Any], folder: Path) -> None:
     (folder / "performance.json").write_text(json.dumps(measured, indent=1) + "\n")
     (folder / "performance.md").write_text(document(measured), encoding="utf-8")
     draw_stages(measured["stages"], folder / "performance.png")
+    scaling = json.loads((folder / "scaling.json").read_text())
+    (folder / "scaling.md").write_text(scale_report.document(scaling, measured), encoding="utf-8")  # reckons with these
 
 
 def document(measured: Mapping[str, Any]) -> str:

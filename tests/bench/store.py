@@ -96,7 +96,7 @@ def made_up(count: int, of: Real) -> Iterator[tuple[list[str], list[str], Matrix
     rng = np.random.default_rng(1)
     for start in range(0, count, _AT_ONCE):
         size = min(_AT_ONCE, count - start)
-        base = rng.integers(0, len(of.texts), (2, size))
+        base = rng.integers(0, len(of.vectors), (2, size))
         noise = rng.standard_normal((size, of.vectors.shape[1])).astype(np.float32)
         made = of.vectors[base[0]] + _NOISE * noise / np.linalg.norm(noise, axis=1, keepdims=True)
         texts = [

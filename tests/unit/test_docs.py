@@ -13,6 +13,7 @@ from nearvote.seeding import shipped_seeds
 from nearvote.settings import Settings
 from nearvote.tasks.document import task_from_document
 from nearvote.voting.policy import Policy
+from tests.bench import scale_report
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -82,6 +83,13 @@ def test_the_readme_counts_the_seeds() -> None:
     """The number of shipped examples in the README is the number that there is."""
     total = sum(len((shipped_seeds() / f"{task.name}.jsonl").read_text().splitlines()) for task in TASKS)
     assert f"{total:,} examples" in README
+
+
+def test_the_page_on_scaling_is_what_its_figures_say() -> None:
+    """What is reckoned there is of the figures that are there; `tests.bench.scale --counts` writes it anew."""
+    measured = json.loads((ROOT / "docs/scaling.json").read_text())
+    performance = json.loads((ROOT / "docs/performance.json").read_text())
+    assert (ROOT / "docs/scaling.md").read_text() == scale_report.document(measured, performance)
 
 
 def test_the_readme_has_no_gaps() -> None:
