@@ -24,7 +24,7 @@ from nearvote.rpc.classification import ClassificationServicer
 from nearvote.rpc.examples import ExampleServicer
 from nearvote.rpc.feedback import FeedbackServicer
 from nearvote.rpc.info import InfoServicer
-from nearvote.rpc.interceptors import StatusInterceptor
+from nearvote.rpc.interceptors import StatusInterceptor, kind_of
 from nearvote.rpc.learning import LearningServicer
 from nearvote.rpc.status import cause_of
 from nearvote.rpc.tasks import TaskServicer
@@ -182,6 +182,10 @@ def _listen(settings: Settings, server: grpc.aio.Server, access: Access) -> None
 def _server(
     settings: Settings, parts: Parts, health: HealthMonitor, admission: AdmissionInterceptor
 ) -> grpc.aio.Server:
+    for service in SERVICES:
+        for method in service.methods:
+            kind = kind_of(sends=method.client_streaming, answers=method.server_streaming)
+            parts.metrics.expect(kind, service.full_name, method.name)
     server = grpc.aio.server(
         interceptors=[
             *([parts.tracing.interceptor] if parts.tracing else []),

@@ -10,7 +10,7 @@ import grpc
 
 from nearvote.v1 import classification_service_pb2 as pb
 from nearvote.v1.classification_service_pb2_grpc import ClassificationServiceStub
-from tests.integration.server import Server
+from tests.integration.server import Server, wait_until
 
 _CALLERS = 16
 # Calls go in turn to the replicas that say that they serve. Nothing is tried twice.
@@ -51,7 +51,13 @@ async def restarted_in_turn(servers: Sequence[Server], task: str, *, rounds: int
             assert await asyncio.to_thread(server.stop) == 0
             await asyncio.to_thread(server.start)
             # The other one is stopped once this one is called again.
-            await asyncio.to_thread(server.metric_with, "grpc_server_handled_total", "Classify", "OK")
+            await asyncio.to_thread(_is_called, server)
         done.set()
         await asyncio.gather(*callers)
     return answered, failed
+
+
+def _is_called(server: Server) -> None:
+    """Returns once it has answered a call."""
+    answered = ("grpc_server_handled_total", 'grpc_method="Classify"', 'grpc_code="OK"')
+    wait_until(lambda: server.metric_with(*answered) > 0)

@@ -23,7 +23,6 @@ _EMPTY_AT_FIRST = {
     "Drift",
     "Tasks changed",
     "Starts",
-    "Changes",
 }
 
 

@@ -31,6 +31,8 @@ _TOKENS = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 _MAX_TASK_LABELS = 2_000
 _MAX_CHANGES = 1_000
 _OTHER = "_other"
+# What a change ends with that was made, and what rules count as failed or turned away.
+_EXPECTED_CODES = ("OK", "ResourceExhausted", "Internal", "Unknown", "Unavailable", "DataLoss")
 
 
 class Metrics:
@@ -185,6 +187,12 @@ class Metrics:
     def store_failed(self, operation: str) -> None:
         """An operation of the store failed."""
         self._store_errors.labels(operation).inc()
+
+    def expect(self, kind: str, service: str, method: str) -> None:
+        """Calls of a method may come: a count that begins with its first call has no growth to show of it."""
+        self._started.labels(kind, service, method)
+        for code in _EXPECTED_CODES:
+            self._handled.labels(kind, service, method, code)
 
     def started(self, kind: str, service: str, method: str) -> None:
         """A call came in."""

@@ -21,6 +21,13 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]]"
 
 
+def kind_of(*, sends: bool, answers: bool) -> str:
+    """The kind of a method, by whether clients send a stream and whether they are answered by one."""
+    if answers:
+        return "bidi_stream" if sends else "server_stream"
+    return "client_stream" if sends else "unary"
+
+
 class CallObserver(Protocol):
     """Is told of calls. `kind` is unary, client_stream, server_stream or bidi_stream; `code` gRPC's name of it."""
 
@@ -59,10 +66,7 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
         if handler is None:
             return None
         _, service, method = details.method.split("/")
-        if handler.response_streaming:
-            kind = "bidi_stream" if handler.request_streaming else "server_stream"
-        else:
-            kind = "client_stream" if handler.request_streaming else "unary"
+        kind = kind_of(sends=handler.request_streaming, answers=handler.response_streaming)
         call = _Call(self._observer, self._clock, kind, service, method)
         wrapped = with_behavior(handler, call.stream if is_stream(handler) else call.unary, _lenient)
         self._wrapped[details.method] = wrapped
