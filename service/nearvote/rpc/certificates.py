@@ -3,6 +3,7 @@
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 
@@ -53,11 +54,19 @@ class ServedCertificate:
 
     def credentials(self) -> grpc.ServerCredentials:
         """Credentials for a port."""
-        return grpc.dynamic_ssl_server_credentials(
-            self._watched().configuration,
-            lambda: self._watched().configuration,
-            require_client_authentication=self._asks_clients,
-        )
+        given = self._watched().configuration
+
+        def changed() -> Any:  # types-grpcio does not know that it may be None
+            # None while nothing has changed: with each answer gRPC's core replaces what handshakes are made of,
+            # and may end the process where another connection is just using it (grpc/grpc issue 36693).
+            nonlocal given
+            now = self._watched().configuration
+            if now is given:
+                return None
+            given = now
+            return now
+
+        return grpc.dynamic_ssl_server_credentials(given, changed, require_client_authentication=self._asks_clients)
 
     def not_after(self) -> float:
         """When it ends, in seconds since 1970."""
