@@ -18,10 +18,10 @@ from nearvote.errors import CannotBackUp, InvalidBackup, StoreNotEmpty
 from nearvote.examples.archive import END, HEADER, POINTS, Packer, points_from_json, points_to_json, read_parts
 from nearvote.examples.audit_store import open_audit_store
 from nearvote.examples.engine import Engine, Found
+from nearvote.examples.places import Places, stored_places
 from nearvote.examples.qdrant_store import QdrantStore
 from nearvote.examples.spaces import (
     AUDIT_COLLECTION,
-    Places,
     activate_space,
     create_feedback_collection,
     create_space,
@@ -30,7 +30,6 @@ from nearvote.examples.spaces import (
     is_space_document,
     new_feedback_name,
     new_state_name,
-    stored_places,
     vector_names,
 )
 from nearvote.examples.store import VectorSpace

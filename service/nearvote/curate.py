@@ -327,7 +327,7 @@ class Curator:
         tasks = {draft.task: await self._tasks.get(tenant, draft.task) for draft in drafts}
         own = {name: [one for one in fresh if one.example.task == name] for name in tasks}
         for name, examples in own.items():
-            await self._store.put(await projected(self._tasks, tenant, tasks[name], examples))
+            await self._store.put(await projected(self._tasks.fits, tenant, tasks[name], examples))
         await self._store.annotate(relabelled)
         try:
             for name, examples in own.items():

@@ -30,9 +30,11 @@ NearvoteError
 │   ├── FeedbackNotPending
 │   ├── TaskChanged
 │   ├── CannotBackUp
-│   └── StoreNotEmpty
+│   ├── StoreNotEmpty
+│   └── CannotReindex
 ├── Overloaded
 ├── Draining
+├── SpaceSwitching
 ├── AccessDenied                who calls is not known, or may not do this
 │   ├── CredentialsMissing
 │   ├── CredentialsUnknown
@@ -46,14 +48,14 @@ NearvoteError
 │   └── StoreReadOnly
 └── StartupError                the service does not start
     ├── StoreLocked
+    ├── StoreTooNew
     ├── EncoderMismatch
     ├── WeightsMismatch
     ├── ModelNotFound
     ├── ExportMismatch
     └── InvalidSetting
 
-The message of each says what is wrong and what to do about it, and never repeats a message's or an example's text.
-`rpc/status.py` alone knows which gRPC code each becomes.
+The message of each says what is wrong and what to do, and repeats no text. `rpc/status.py` alone knows the gRPC codes.
 """
 
 from typing import ClassVar
@@ -65,12 +67,15 @@ class NearvoteError(Exception):
     Attributes:
         reason: Stable name for programs, in UPPER_SNAKE_CASE.
         field: The request's field at fault, as a path such as `texts[3]`; empty when it is none in particular.
+        retry_seconds: When it may be tried again; None where that depends on more than time.
     """
 
     reason: ClassVar[str] = "INTERNAL"
+    retry_seconds: float | None = None
 
-    def __init__(self, message: str, *, field: str = "") -> None:
+    def __init__(self, message: str, *, field: str = "", retry_seconds: float | None = None) -> None:
         super().__init__(message)
+        self.retry_seconds = self.retry_seconds if retry_seconds is None else retry_seconds
         self.message = message
         self.field = field
 
@@ -249,23 +254,23 @@ class TaskChanged(StateConflict):
 
 
 class Overloaded(NearvoteError):
-    """There is more to do than the service can get done.
-
-    Attributes:
-        retry_seconds: When it may be asked again.
-    """
+    """There is more to do than the service can get done."""
 
     reason = "OVERLOADED"
-
-    def __init__(self, message: str, *, field: str = "", retry_seconds: float = 1.0) -> None:
-        super().__init__(message, field=field)
-        self.retry_seconds = retry_seconds
+    retry_seconds = 1.0
 
 
 class Draining(NearvoteError):
     """The service is about to stop, and takes nothing new."""
 
     reason = "DRAINING"
+
+
+class SpaceSwitching(NearvoteError):
+    """Another encoder's vectors come to be served, or have just come to be."""
+
+    reason = "SPACE_SWITCHING"
+    retry_seconds = 1.0
 
 
 class AccessDenied(NearvoteError):
@@ -293,17 +298,10 @@ class PermissionDenied(AccessDenied):
 
 
 class TooManyAttempts(AccessDenied):
-    """From the caller's address came too many keys or certificates that are nobody's.
-
-    Attributes:
-        retry_seconds: When it may be tried again.
-    """
+    """From the caller's address came too many keys or certificates that are nobody's."""
 
     reason = "TOO_MANY_ATTEMPTS"
-
-    def __init__(self, message: str, *, field: str = "", retry_seconds: float = 1.0) -> None:
-        super().__init__(message, field=field)
-        self.retry_seconds = retry_seconds
+    retry_seconds = 1.0
 
 
 class CannotBackUp(StateConflict):
@@ -316,6 +314,12 @@ class StoreNotEmpty(StateConflict):
     """A backup was to be restored into a store that has something."""
 
     reason = "STORE_NOT_EMPTY"
+
+
+class CannotReindex(StateConflict):
+    """There is nothing to embed, switch or go back to; or it is not ready, or being done already."""
+
+    reason = "CANNOT_REINDEX"
 
 
 class InvalidBackup(NearvoteError):
@@ -364,6 +368,12 @@ class StoreLocked(StartupError):
     """Another process has the data folder open."""
 
     reason = "STORE_LOCKED"
+
+
+class StoreTooNew(StartupError):
+    """A later version has laid the store out."""
+
+    reason = "STORE_TOO_NEW"
 
 
 class EncoderMismatch(StartupError):

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from nearvote.examples.example import point_id
 from nearvote.examples.store import EmbeddedExample, ExampleStore
+from nearvote.tasks.fits import Fits
 from nearvote.tasks.registry import TaskRegistry
 from nearvote.tasks.task import Task
 from nearvote.voting.metric import Slot
@@ -16,12 +17,10 @@ from nearvote.voting.metric import Slot
 Written = Mapping[Slot, int]  # the fits in whose metrics examples are written, by slot
 
 
-async def projected(
-    tasks: TaskRegistry, tenant: str, task: Task, examples: Sequence[EmbeddedExample]
-) -> list[EmbeddedExample]:
+async def projected(fits: Fits, tenant: str, task: Task, examples: Sequence[EmbeddedExample]) -> list[EmbeddedExample]:
     """Examples of a task with their vectors in each metric that is searched, or may come to be."""
-    fits = await tasks.fits.by_slot(tenant, task)
-    metrics = {slot: fit.metric for slot, fit in fits.items() if fit.metric is not None}
+    by_slot = await fits.by_slot(tenant, task)
+    metrics = {slot: fit.metric for slot, fit in by_slot.items() if fit.metric is not None}
     return [
         replace(one, projected={slot: metric.project(one.vectors) for slot, metric in metrics.items()})
         for one in examples
@@ -56,7 +55,7 @@ async def keep_up(
         missing = {slot for slot, version in now.written_slots.items() if written.get(slot) != version}
         if not missing or not examples:
             return now
-        again = await projected(tasks, tenant, now, examples)
+        again = await projected(tasks.fits, tenant, now, examples)
         for slot in missing:
             vectors = {
                 point_id(one.example.id, window): vector

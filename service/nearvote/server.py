@@ -13,6 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import start_http_server
 
+from nearvote.board import FOLLOW_SECONDS
 from nearvote.errors import InvalidSetting
 from nearvote.observe.health import HealthMonitor
 from nearvote.observe.logs import log_unhandled
@@ -26,6 +27,7 @@ from nearvote.rpc.feedback import FeedbackServicer
 from nearvote.rpc.info import InfoServicer
 from nearvote.rpc.interceptors import StatusInterceptor, kind_of
 from nearvote.rpc.learning import LearningServicer
+from nearvote.rpc.reindex import ReindexServicer
 from nearvote.rpc.status import cause_of
 from nearvote.rpc.tasks import TaskServicer
 from nearvote.settings import Settings
@@ -42,10 +44,11 @@ from nearvote.v1 import (
     info_service_pb2_grpc,
     learning_service_pb2,
     learning_service_pb2_grpc,
+    reindex_service_pb2,
+    reindex_service_pb2_grpc,
     task_service_pb2,
     task_service_pb2_grpc,
 )
-from nearvote.version import VERSION
 from nearvote.waiting import wait_for_store
 from nearvote.wiring import Access, Parts, Progress, access_of, open_engine, parts_of
 
@@ -68,10 +71,13 @@ SERVICES = tuple(
         audit_service_pb2,
         feedback_service_pb2,
         info_service_pb2,
+        reindex_service_pb2,
     )
     for service in module.DESCRIPTOR.services_by_name.values()
 )
-_CLASSIFICATION, _EXAMPLE, _TASK, _LEARNING, _AUDIT, _FEEDBACK, _INFO = (service.full_name for service in SERVICES)
+_CLASSIFICATION, _EXAMPLE, _TASK, _LEARNING, _AUDIT, _FEEDBACK, _INFO, _REINDEX = (
+    service.full_name for service in SERVICES
+)
 _HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 
 # What each service stands on; "" is the whole process.
@@ -83,6 +89,7 @@ _NEEDS = {
     _AUDIT: ("store",),
     _FEEDBACK: ("encoder", "store", "writes"),
     _INFO: ("store",),
+    _REINDEX: ("store", "writes"),
     "": ("encoder", "store"),
     "liveness": ("encoder",),  # what a restart may mend; it does not bring back a store that is away
 }
@@ -111,9 +118,9 @@ async def serve(settings: Settings, seed_progress: Progress) -> None:
             address=settings.address,
             tls=parts.access.credentials is not None,
             metrics=settings.metrics_address,
-            store=parts.store.kind,
-            encoder=parts.encoder.spec.model,
-            engine=parts.encoder.spec.engine,
+            store=parts.now.store.kind,
+            encoder=parts.now.encoder.spec.model,
+            engine=parts.now.encoder.spec.engine,
             start_seconds=round(time.perf_counter() - began, 2),
         )
         await _stop_signal()
@@ -127,7 +134,7 @@ async def _serving(settings: Settings, parts: Parts) -> AsyncIterator[Callable[[
     health = HealthMonitor(
         {
             "encoder": lambda: _check_encoder(parts),
-            "store": parts.store.ping,
+            "store": lambda: _check_store(parts),
             "writes": lambda: _check_writes(parts),
         },
         _NEEDS if settings.on_store_failure == "error" else _NEEDS_WHEN_ABSTAINING,
@@ -143,6 +150,7 @@ async def _serving(settings: Settings, parts: Parts) -> AsyncIterator[Callable[[
         asyncio.create_task(health.run()),
         asyncio.create_task(_count_examples(parts)),
         asyncio.create_task(_sweep(parts, settings.sweep_seconds)),
+        asyncio.create_task(_follow(parts)),
     ]
     try:
         yield lambda: _drain(server, health, admission, settings)
@@ -205,22 +213,28 @@ def _server(
         maximum_concurrent_rpcs=most_calls(settings.limits),
     )
     classification_service_pb2_grpc.add_ClassificationServiceServicer_to_server(
-        ClassificationServicer(parts.classifier, settings.limits), server
+        ClassificationServicer(lambda: parts.now.classifier, settings.limits), server
     )
     example_service_pb2_grpc.add_ExampleServiceServicer_to_server(
-        ExampleServicer(parts.browser, parts.curator, parts.eraser), server
+        ExampleServicer(lambda: parts.now.browser, lambda: parts.now.curator, lambda: parts.now.eraser), server
     )
-    task_service_pb2_grpc.add_TaskServiceServicer_to_server(TaskServicer(parts.tasks, parts.shadows), server)
-    learning_service_pb2_grpc.add_LearningServiceServicer_to_server(LearningServicer(parts.learner), server)
-    audit_service_pb2_grpc.add_AuditServiceServicer_to_server(AuditServicer(parts.audit, parts.classifier), server)
-    feedback_service_pb2_grpc.add_FeedbackServiceServicer_to_server(FeedbackServicer(parts.inbox), server)
+    task_service_pb2_grpc.add_TaskServiceServicer_to_server(
+        TaskServicer(lambda: parts.now.tasks, lambda: parts.now.shadows), server
+    )
+    learning_service_pb2_grpc.add_LearningServiceServicer_to_server(LearningServicer(lambda: parts.now.learner), server)
+    audit_service_pb2_grpc.add_AuditServiceServicer_to_server(
+        AuditServicer(parts.audit, lambda: parts.now.classifier), server
+    )
+    feedback_service_pb2_grpc.add_FeedbackServiceServicer_to_server(FeedbackServicer(lambda: parts.now.inbox), server)
     info_service_pb2_grpc.add_InfoServiceServicer_to_server(
-        InfoServicer(parts.encoder.spec, settings.limits, parts.store.kind, parts.tasks), server
+        InfoServicer(lambda: parts.now.encoder.spec, settings.limits, parts.engine.kind, lambda: parts.now.tasks),
+        server,
     )
+    reindex_service_pb2_grpc.add_ReindexServiceServicer_to_server(ReindexServicer(parts.reindexer), server)
     health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
     if settings.reflection:
         reflection.enable_server_reflection(
-            (_CLASSIFICATION, _EXAMPLE, _TASK, _LEARNING, _AUDIT, _FEEDBACK, _INFO, _HEALTH, reflection.SERVICE_NAME),
+            (*(service.full_name for service in SERVICES), _HEALTH, reflection.SERVICE_NAME),
             server,
         )
     return server
@@ -258,7 +272,6 @@ def _serve_metrics(settings: Settings, parts: Parts) -> Callable[[], None]:
     stack = contextlib.ExitStack()
     if settings.metrics_address == "off":
         return stack.close
-    parts.metrics.describe(VERSION, parts.encoder.spec, parts.store.kind)
     host, _, port = settings.metrics_address.rpartition(":")
     try:
         http, _ = start_http_server(int(port), host.strip("[]"), parts.metrics.registry)
@@ -274,27 +287,31 @@ def _serve_metrics(settings: Settings, parts: Parts) -> Callable[[], None]:
 
 async def _check_encoder(parts: Parts) -> None:
     """An encoder is well while it gets on with its work or, when it has none, answers a probe."""
-    if parts.batcher.stalled_seconds > _STALLED_SECONDS:
+    batcher, encoder = parts.now.batcher, parts.now.encoder
+    if batcher.stalled_seconds > _STALLED_SECONDS:
         raise TimeoutError("no batch has come to its end")
-    if parts.batcher.stalled_seconds == 0:
-        await asyncio.to_thread(parts.encoder.encode, parts.encoder.tokenize(["hello"]))
+    if batcher.stalled_seconds == 0:
+        await asyncio.to_thread(encoder.encode, encoder.tokenize(["hello"]))
+
+
+async def _check_store(parts: Parts) -> None:
+    await parts.now.store.ping()
 
 
 async def _check_writes(parts: Parts) -> None:
     """The store takes writes, as far as is known: it is tried only where the last one failed."""
     if parts.engine.last_write_failed:
-        await parts.store.try_writing()
+        await parts.now.store.try_writing()
 
 
 async def _count_examples(parts: Parts) -> None:
     while True:
         try:
-            tasks = [
-                (tenant, task) for tenant in parts.access.gate.tenants for task in await parts.tasks.list_all(tenant)
-            ]
+            registry = parts.now.tasks
+            tasks = [(tenant, task) for tenant in parts.access.gate.tenants for task in await registry.list_all(tenant)]
             parts.metrics.policies({(tenant, task.name): task.policy_version for tenant, task in tasks})
             parts.metrics.examples(
-                {(tenant, task.name): await parts.tasks.class_sizes(tenant, task.name) for tenant, task in tasks}
+                {(tenant, task.name): await registry.class_sizes(tenant, task.name) for tenant, task in tasks}
             )
         except Exception as error:  # noqa: BLE001 - a metric that can't be read is no reason to stop
             _log.warning("examples_not_counted", cause=cause_of(error))
@@ -304,20 +321,31 @@ async def _count_examples(parts: Parts) -> None:
 async def _sweep(parts: Parts, seconds: float) -> None:
     """Deletes what has ended. Nobody sees it before either; this is what gets rid of it."""
     while True:
-        for what, swept in {
-            "examples_ended": parts.eraser.sweep,
-            "feedback_promoted": parts.inbox.sweep,
+        sweeps: dict[str, Callable[[], Awaitable[int | None]]] = {
+            "examples_ended": lambda: parts.now.eraser.sweep(),  # noqa: PLW0108 - what answers by then
+            "feedback_promoted": lambda: parts.now.inbox.sweep(),  # noqa: PLW0108
             "events_pruned": parts.audit.prune,
-            "explanations_pruned": parts.classifier.prune,
-        }.items():
+            "explanations_pruned": lambda: parts.now.classifier.prune(),  # noqa: PLW0108
+        }
+        for what, sweep in sweeps.items():
             try:
-                count = await swept()
+                count = await sweep()
             except Exception as error:  # noqa: BLE001 - the next sweep tries again
                 _log.warning("not_swept", what=what, cause=cause_of(error))
                 continue
             if count:
                 _log.info(what, count=count)
         await asyncio.sleep(seconds)
+
+
+async def _follow(parts: Parts) -> None:
+    """Switches to another encoder once another replica has."""
+    while True:
+        await asyncio.sleep(FOLLOW_SECONDS)
+        try:
+            await parts.board.follow(parts.reindexer)
+        except Exception as error:  # noqa: BLE001 - the next look tries again
+            _log.warning("not_followed", cause=cause_of(error))
 
 
 async def _stop_signal() -> None:

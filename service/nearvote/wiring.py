@@ -1,5 +1,6 @@
 """Puts the service together. The only place that names concrete classes."""
 
+import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
@@ -7,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nearvote.abstaining import AbstainingClassifier
+import structlog
+
 from nearvote.access.attempts import Attempts
 from nearvote.access.caller import DEFAULT_TENANT
 from nearvote.access.exposure import check_exposure
@@ -16,43 +18,29 @@ from nearvote.access.key_file import read_keys
 from nearvote.access.watched import Watched
 from nearvote.audit.log import AuditLog
 from nearvote.backup import Contents, back_up, restore, verify, write_backup
-from nearvote.browse import Browser
-from nearvote.classify import Classifier, Classifies
-from nearvote.clock import system_us
-from nearvote.curate import Curator
-from nearvote.embedding.batcher import CUDA_BATCH_TOKENS, Batcher
-from nearvote.embedding.cache import ViewCache
+from nearvote.board import Board
+from nearvote.embedding.batcher import Batcher
 from nearvote.embedding.embedder import Embedder
 from nearvote.embedding.encoder import Encoder, EncoderSpec
 from nearvote.embedding.load import load_encoder
-from nearvote.embedding.onnx_encoder import usable_cores
 from nearvote.embedding.onnx_quantize import Jury, Labelled
-from nearvote.erase import Eraser
 from nearvote.errors import CannotBackUp
 from nearvote.examples.audit_store import open_audit_store
 from nearvote.examples.edge_engine import EdgeEngine
-from nearvote.examples.explanation_store import open_explanation_store
-from nearvote.examples.qdrant_store import QdrantStore
+from nearvote.examples.places import Source, stored_places
 from nearvote.examples.spaces import open_store, stored_examples
 from nearvote.examples.store import VectorSpace
-from nearvote.explain import Explainer
-from nearvote.feedback.inbox import Inbox
-from nearvote.feedback.store import open_feedback
 from nearvote.learn.jobs import Jobs
-from nearvote.learn.learner import Learner
 from nearvote.learn.others import labels_by_others
-from nearvote.observe.metrics import Metrics, ObservedClassifier, ObservedEncoder
+from nearvote.observe.metrics import Metrics
 from nearvote.observe.store import ObservedEngine
 from nearvote.observe.traces import Tracing
-from nearvote.reindex import Reindexed, reindex
+from nearvote.reindex.host import Prepared, StoppedService
+from nearvote.reindex.reindexer import Reindexer
 from nearvote.rpc.certificates import CertificateFiles, ServedCertificate
-from nearvote.rpc.status import log_cause
 from nearvote.seeding import load_seeds, seed_examples, shipped_seeds
+from nearvote.serving import Serving, Shared
 from nearvote.settings import Settings
-from nearvote.shadow import Shadowing
-from nearvote.tasks.leases import Leases
-from nearvote.tasks.registry import TaskRegistry
-from nearvote.tasks.shadows import Shadows
 from nearvote.tasks.snapshots import REFRESH_SECONDS
 from nearvote.text.surface import SURFACE_VERSION
 
@@ -60,6 +48,8 @@ if TYPE_CHECKING:
     import grpc
 
     from nearvote.examples.engine import Engine
+
+_log = structlog.get_logger(__name__)
 
 _MIB = 2**20
 _COMPARED = 3_000  # examples that two precisions of an encoder are compared by, at most
@@ -82,24 +72,28 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The parts of a running service."""
+    """The parts of a running service.
 
-    encoder: Encoder
-    batcher: Batcher
+    Attributes:
+        board: Has those that answer at the moment.
+    """
+
     engine: ObservedEngine
-    store: QdrantStore
-    tasks: TaskRegistry
-    shadows: Shadows
-    classifier: Explainer
-    browser: Browser
-    curator: Curator
-    eraser: Eraser
+    board: Board
+    reindexer: Reindexer
     audit: AuditLog
-    learner: Learner
-    inbox: Inbox
     metrics: Metrics
     tracing: Tracing | None
     access: Access
+
+    @property
+    def now(self) -> Serving:
+        """What answers at the moment; for one call, or one request of a stream.
+
+        Raises:
+            SpaceSwitching: Nothing does.
+        """
+        return self.board.now
 
 
 def access_of(settings: Settings, metrics: Metrics) -> Access:
@@ -145,126 +139,34 @@ async def parts_of(
         # Early: a folder in use is known at once, a model takes longer to load.
         engine = ObservedEngine(open_engine(settings), metrics.store_failed)
         stack.push_async_callback(engine.close)
-        bare = encoder or await _encoder(settings, engine)
-        observed = ObservedEncoder(bare, metrics)
-        batcher = _batcher(observed, settings)
-        stack.push_async_callback(batcher.close)
-        metrics.watch_queue(lambda: batcher.depth, lambda: batcher.queued_tokens)
-        store = await open_store(engine, _space(observed.spec, settings))
+        first, source = (encoder, None) if encoder else await _first_encoder(settings, engine)
+        store = await open_store(engine, _space(first.spec, settings), source=source)
         audit = AuditLog(await open_audit_store(engine), settings.audit_days)
-        embedder = Embedder(observed, batcher, html=settings.html)
-        cache = ViewCache(settings.embedding_cache_mib * _MIB, metrics.looked_up)
-        metrics.watch_cache(lambda: cache.used_bytes)
-        # Messages repeat. Examples come once, and would drive out of the cache what repeats.
-        remembering = Embedder(observed, batcher, html=settings.html, cache=cache)
-        tasks = TaskRegistry(store, settings.limits, audit=audit)
-        stack.push_async_callback(tasks.settle)
-        curator = Curator(embedder, store, tasks, settings.limits, audit=audit, forget=remembering.forget)
-        stack.push_async_callback(curator.settle)
-        leases = Leases(store, alone=engine.kind == "edge")
+        shared = Shared(settings, engine, metrics, tracing, audit, Jobs())
+        board = Board(shared, lambda source: _prepared(settings, engine, source))
+        stack.push_async_callback(board.close)
+        stack.push_async_callback(shared.jobs.close)  # first: what learns is told to stop
+        serving = await board.begin(first, store)
         if settings.seeds:
             folder = settings.seeds_dir or shipped_seeds()
+            tasks, curator, leases = serving.tasks, serving.curator, serving.leases
             await load_seeds(folder, DEFAULT_TENANT, store, tasks, curator, leases, seed_progress)
-        shadows = Shadows(store, tasks, settings.limits, audit=audit)
-        voting = Classifier(remembering, store, tasks, settings.limits)
-        shadowing = Shadowing(voting, shadows, metrics)
-        stack.push_async_callback(shadowing.settle)
-        voting.answered = shadowing.answered
-        classifier = Explainer(
-            _observed(voting, settings, tasks, bare.spec, metrics, tracing),
-            await open_explanation_store(engine, create=settings.explain_hours > 0),
-            settings.explain_hours,
-            settings.limits,
-            metrics.explanations_dropped,
-        )
-        stack.push_async_callback(classifier.settle)
-        jobs = Jobs()
-        learner = Learner(
-            embedder,
-            store,
-            tasks,
-            settings.limits,
-            jobs,
-            leases,
-            # By then another replica has heard of a switch, and its searches from before have ended.
-            settle_seconds=0 if engine.kind == "edge" else REFRESH_SECONDS + settings.qdrant_timeout_seconds,
-        )
-        stack.push_async_callback(learner.close)
-        stack.push_async_callback(jobs.close)  # first: what learns is told to stop
-        feedback = await open_feedback(engine)
-        tasks.also_delete(feedback.delete_task)
-        inbox = Inbox(
-            feedback,
-            store,
-            tasks,
-            embedder,
-            curator,
-            learner,
-            audit=audit,
-            forget=remembering.forget,
-            keep_days=settings.feedback_days,
-            promote_after=settings.feedback_promote_after,
-            count=metrics.feedback,
-        )
-        stack.push_async_callback(inbox.settle)
-        curator.also_delete(inbox.erase_about)
-        eraser = Eraser(store, tasks, audit, learner.stop_fits, remembering.forget, system_us, inbox.erase)
-        stack.push_async_callback(eraser.settle)
-        yield Parts(
-            bare,
-            batcher,
-            engine,
-            store,
-            tasks,
-            shadows,
-            classifier,
-            Browser(embedder, store, tasks, settings.limits),
-            curator,
-            eraser,
-            audit,
-            learner,
-            inbox,
-            metrics,
-            tracing,
-            access,
-        )
+        reindexer = Reindexer(engine, board, audit, settle_seconds=_settle_seconds(engine))
+        stack.push_async_callback(reindexer.close)
+        yield Parts(engine, board, reindexer, audit, metrics, tracing, access)
 
 
-def _batcher(encoder: Encoder, settings: Settings) -> Batcher:
-    if encoder.spec.engine == "torch-cuda":
-        return Batcher(encoder, CUDA_BATCH_TOKENS, max_queued_tokens=settings.max_queued_tokens)
-    several = encoder.spec.engine.startswith("onnx")  # the others have threads of their own
-    workers = (settings.threads or usable_cores()) if several else 1
-    return Batcher(encoder, workers=workers, max_queued_tokens=settings.max_queued_tokens)
-
-
-def _observed(
-    classifier: Classifies,
-    settings: Settings,
-    tasks: TaskRegistry,
-    spec: EncoderSpec,
-    metrics: Metrics,
-    tracing: Tracing | None,
-) -> Classifies:
-    """A classifier that abstains where it is to, and that is counted and traced."""
-    if settings.on_store_failure == "abstain":
-        classifier = AbstainingClassifier(classifier, tasks, spec, lambda error: log_cause(error, "classification"))
-    if tracing:
-        classifier = tracing.traced(classifier)
-    return ObservedClassifier(classifier, metrics)
-
-
-async def reindex_with(settings: Settings, progress: Progress) -> Reindexed:
-    """Embeds all stored examples again with the encoder that the settings name."""
+@contextlib.asynccontextmanager
+async def reindexer_of(settings: Settings) -> AsyncIterator[Reindexer]:
+    """What changes the encoder of a store that no service has open, or of a Qdrant server's."""
     async with contextlib.AsyncExitStack() as stack:
         engine = open_engine(settings)
         stack.push_async_callback(engine.close)
-        encoder = await _encoder(settings, engine)
-        batcher = Batcher(encoder)
-        stack.push_async_callback(batcher.close)
-        embedder = Embedder(encoder, batcher, html=settings.html)
+        host = StoppedService(lambda source: _prepared(settings, engine, source))
         audit = AuditLog(await open_audit_store(engine))
-        return await reindex(engine, embedder, _space(encoder.spec, settings), progress, audit)
+        reindexer = Reindexer(engine, host, audit, settle_seconds=_settle_seconds(engine))
+        stack.push_async_callback(reindexer.close)
+        yield reindexer
 
 
 async def back_up_to(settings: Settings, output: Path, progress: Progress) -> Contents:
@@ -313,21 +215,50 @@ def open_engine(settings: Settings) -> "Engine":
     )
 
 
-async def _encoder(settings: Settings, engine: "Engine") -> Encoder:
+async def _first_encoder(settings: Settings, engine: "Engine") -> tuple[Encoder, Source | None]:
+    """The encoder that the settings name, or that was switched to while they named that one; and what loads it."""
+    source = _source(settings)
+    named = await _encoder(settings, engine, source)
+    places = await stored_places(engine)
+    key = _space(named.spec, settings).key
+    if places is None or places.space.key == key or places.switched_from != key or not places.active.source.model:
+        return named, source
+    _log.warning("encoder_switched_since", serving=places.space.model, next="name it in the settings")
+    return await _encoder(settings, engine, places.active.source), None
+
+
+async def _prepared(settings: Settings, engine: "Engine", source: Source) -> Prepared:
+    encoder = await _encoder(settings, engine, source)
+    batcher = Batcher(encoder)
+    embedder = Embedder(encoder, batcher, html=settings.html)
+    return Prepared(source, _space(encoder.spec, settings), encoder, embedder, batcher.close)
+
+
+async def _encoder(settings: Settings, engine: "Engine", source: Source) -> Encoder:
     jury = None
     if settings.precision == "int8":
         stored = await stored_examples(engine, _COMPARED)
         known = stored or seed_examples(settings.seeds_dir or shipped_seeds())
         jury = Jury([Labelled(one.task, one.labels[0], one.text) for one in known], labels_by_others)
-    return load_encoder(
-        settings.model,
-        settings.model_revision,
+    return await asyncio.to_thread(
+        load_encoder,
+        source.model,
+        source.revision,
         settings.device,
         settings.cache_dir,
         settings.threads,
         settings.precision,
         jury,
     )
+
+
+def _settle_seconds(engine: "Engine") -> float:
+    """By then the other replicas serve what was switched to: they look each second, and have it loaded."""
+    return 0 if engine.kind == "edge" else 2 * REFRESH_SECONDS
+
+
+def _source(settings: Settings) -> Source:
+    return Source(settings.model, settings.model_revision)
 
 
 def _space(spec: EncoderSpec, settings: Settings) -> VectorSpace:

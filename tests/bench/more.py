@@ -60,10 +60,10 @@ async def everything(encoder: Encoder) -> dict[str, str]:
     with tempfile.TemporaryDirectory() as folder:
         settings = read_settings({"data_dir": folder, "seeds": False})
         async with parts_of(settings, lambda _done, _total: None, encoder=encoder) as parts:
-            bench = Bench(parts.curator, parts.tasks, parts.learner, parts.classifier)
+            bench = Bench(parts.now.curator, parts.now.tasks, parts.now.learner, parts.now.classifier)
             await load(bench, task, examples, _quiet)
             await fit(bench, _TASK, Goal(), _quiet)
-            fitted = await parts.tasks.get("default", _TASK)
+            fitted = await parts.now.tasks.get("default", _TASK)
             checked = await outcomes_of(bench, fitted, [Expected(r.text, ("abusive",), r.group) for r in hate], _quiet)
             twins = [
                 await outcomes_of(bench, fitted, [Expected(row.text, ("none",)) for row in some], _quiet)

@@ -98,14 +98,14 @@ async def by_nearvote(encoder: Encoder, split: Split, *, fitted: bool) -> figure
         # The longest mail has 190 KB.
         settings = read_settings({"data_dir": folder, "seeds": False, "html": split.html, "max_text_bytes": 262_144})
         async with parts_of(settings, lambda _done, _total: None, encoder=encoder) as parts:
-            bench = Bench(parts.curator, parts.tasks, parts.learner, parts.classifier)
+            bench = Bench(parts.now.curator, parts.now.tasks, parts.now.learner, parts.now.classifier)
             await load(bench, task_of(TASK, examples, benign=split.benign), examples, _quiet)
             began = time.perf_counter()
             if fitted:
                 goal = GOALS.get(split.name, Goal())
                 await fit(bench, TASK, goal, _quiet, [_validation(row, split) for row in split.validation])
             seconds = time.perf_counter() - began
-            task = await parts.tasks.get("default", TASK)
+            task = await parts.now.tasks.get("default", TASK)
             messages = [Expected(row.text, _labels(row, split), row.group) for row in split.messages]
             outcomes = await outcomes_of(bench, task, messages, _quiet)
             extra = await more.of_task(split, bench, task) if fitted else {}

@@ -41,7 +41,7 @@ async def classify(parts: Parts, texts: Sequence[str], task: str) -> list[Classi
     found: list[Classification] = []
     for start in range(0, len(texts), CHUNK):
         chunk = texts[start : start + CHUNK]
-        found += await parts.classifier.classify(DEFAULT_TENANT, chunk, [task], Options(neighbor_limit=0))
+        found += await parts.now.classifier.classify(DEFAULT_TENANT, chunk, [task], Options(neighbor_limit=0))
     return found
 
 

@@ -138,7 +138,7 @@ async def measure(
     for vector, surface in zip(asked, grams, strict=True):
         exact = np.argsort(-(vectors @ vector))[:_K]
         began = time.perf_counter()
-        found, _ = await parts.store.search(
+        found, _ = await parts.now.store.search(
             [
                 SearchQuery(DEFAULT_TENANT, TASK, vector, _K),
                 SearchQuery(DEFAULT_TENANT, TASK, surface.sample(), _K, view=View.SURFACE),
@@ -162,8 +162,8 @@ async def prepare(folder: Path, count: int, *, precision: str = "fp32") -> None:
     """A data folder with so many examples, for a server, indexed unless that takes too long."""
     of = await real(precision)
     async with _open(folder, precision) as parts:
-        await parts.tasks.create(DEFAULT_TENANT, Task(TASK, tuple(map(Label, LABELS))))
-        await fill(parts.store, count, of)
+        await parts.now.tasks.create(DEFAULT_TENANT, Task(TASK, tuple(map(Label, LABELS))))
+        await fill(parts.now.store, count, of)
     if count <= MOST_INDEXED:
         build_indexes(folder)
 
@@ -174,7 +174,7 @@ async def classified(folder: Path, texts: Sequence[str]) -> float:
         for turn in range(2):  # the first fills the cache
             began = time.perf_counter()
             for text in texts:
-                await parts.classifier.classify(DEFAULT_TENANT, [text], [TASK], Options())
+                await parts.now.classifier.classify(DEFAULT_TENANT, [text], [TASK], Options())
             if turn:
                 return len(texts) / (time.perf_counter() - began)
     raise AssertionError("never")
@@ -195,7 +195,7 @@ async def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             began = time.perf_counter()
             async with _open(Path(folder), "fp32") as parts:
-                vectors, ids = await fill(parts.store, count, of)
+                vectors, ids = await fill(parts.now.store, count, of)
             written = time.perf_counter()
             if count <= MOST_INDEXED:
                 build_indexes(Path(folder))

@@ -21,23 +21,16 @@ from nearvote.errors import CannotBackUp, InvalidBackup, StoreNotEmpty
 from nearvote.examples.audit_store import open_audit_store
 from nearvote.examples.engine import Engine, Schema, Sparse
 from nearvote.examples.example import Example, example_id
+from nearvote.examples.places import stored_places
 from nearvote.examples.qdrant_store import STATE_COLLECTION, QdrantStore
-from nearvote.examples.spaces import (
-    AUDIT_COLLECTION,
-    is_space_document,
-    open_store,
-    stored_places,
-    stored_space,
-    vector_names,
-)
+from nearvote.examples.spaces import AUDIT_COLLECTION, is_space_document, open_store, stored_space, vector_names
 from nearvote.examples.store import EmbeddedExample, SearchQuery
 from nearvote.feedback.store import open_feedback
-from nearvote.reindex import reindex
 from nearvote.text.surface import surface_vector
 from nearvote.voting.metric import Slot
 from tests.conftest import space_of
+from tests.contract.reindexed import NEW_SPACE, Shop, embedded_again
 from tests.contract.test_feedback_store import feedback
-from tests.contract.test_spaces import NEW, NEW_SPACE
 
 ENCODER = HashingEncoder()
 SPACE = space_of(ENCODER)
@@ -232,14 +225,14 @@ async def test_a_restored_store_takes_writes_and_other_encoders(engine: Engine) 
     store = await fill(engine, TEXTS[:8])
     await store.put_document("seeds", "acme", "new", {"x": 1})
     assert verify(await backup_of(engine)).document_count == 19
-    batcher = Batcher(NEW)
-    await reindex(engine, Embedder(NEW, batcher), NEW_SPACE)
-    await batcher.close()
+    await embedded_again(engine)
+    reindexer = await Shop(engine).reindexer()
+    await reindexer.drop_former()
     again = await open_store(engine, NEW_SPACE)
     assert await again.document("seeds", "acme", "new") == {"x": 1}
     assert len([one async for one in (await open_feedback(engine)).each("acme")]) == 8
     assert await again.example_count() == 16
-    assert await engine.collections() == await active(engine) | {AUDIT_COLLECTION}
+    assert await engine.collections() - {AUDIT_COLLECTION} == await active(engine)
 
 
 async def test_nothing_and_the_unknown_are_not_backed_up(engine: Engine) -> None:

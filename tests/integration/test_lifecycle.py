@@ -92,9 +92,9 @@ def test_another_encoder_is_refused_until_examples_are_embedded_again(plain: Ser
     other = Server(plain.folder, "--no-seeds", NEARVOTE_CACHE_DIR=model_cache)
     with pytest.raises(AssertionError, match="nearvote reindex --model sentence-transformers/all-MiniLM-L6-v2"):
         other.start()
-    done = run("reindex", "--data-dir", str(plain.folder), NEARVOTE_CACHE_DIR=model_cache)
+    done = run("reindex", "--yes", "--data-dir", str(plain.folder), NEARVOTE_CACHE_DIR=model_cache)
     assert done.returncode == 0, done.stderr
-    assert "1 examples embedded" in done.stdout
+    assert "sentence-transformers/all-MiniLM-L6-v2 serves" in done.stdout
     other.start()
     try:
         with other.client() as client:

@@ -19,6 +19,7 @@ from nearvote.v1 import example_service_pb2 as examples
 from nearvote.v1 import feedback_service_pb2 as feedback
 from nearvote.v1 import info_service_pb2 as info
 from nearvote.v1 import learning_service_pb2 as learning
+from nearvote.v1 import reindex_service_pb2 as reindex
 from nearvote.v1 import task_service_pb2 as tasks
 from tests.integration.server import Server
 from tests.integration.test_access import new_key
@@ -117,6 +118,8 @@ def _rpc(name: str) -> Rpc:
     return rpc
 
 
+ALL_TENANTS = {"StartReindex", "SwitchReindex", "CancelReindex", "DropFormer"}
+
 Ask = Callable[[World], list[Message]]
 
 
@@ -210,6 +213,11 @@ ASKED: dict[str, Ask] = {
     "PromoteFeedback": lambda w: [feedback.PromoteFeedbackRequest(selection=one) for one in _selections(w)],
     "RejectFeedback": lambda w: [feedback.RejectFeedbackRequest(selection=one) for one in _selections(w)],
     "RevokeFeedback": lambda _: [feedback.RevokeFeedbackRequest(source="canary-source")],
+    "StartReindex": lambda _: [reindex.StartReindexRequest(model="hashing"), reindex.StartReindexRequest(back=True)],
+    "GetReindex": lambda _: [reindex.GetReindexRequest()],
+    "SwitchReindex": lambda _: [reindex.SwitchReindexRequest()],
+    "CancelReindex": lambda _: [reindex.CancelReindexRequest()],
+    "DropFormer": lambda _: [reindex.DropFormerRequest()],
     "GetInfo": lambda _: [info.GetInfoRequest()],
 }
 
@@ -246,7 +254,9 @@ def _answers(world: World, rpc: Rpc, key: str) -> list[bytes]:
                 answers += [reply.SerializeToString() for reply in rpc.call(channel, request, key)]
             except grpc.RpcError as error:
                 call: Any = error
-                assert call.code().name not in {"UNAUTHENTICATED", "PERMISSION_DENIED", "INTERNAL", "UNIMPLEMENTED"}
+                assert call.code().name not in {"UNAUTHENTICATED", "INTERNAL", "UNIMPLEMENTED"}
+                # What is all tenants' is for the one tenant whose service it is.
+                assert (call.code().name == "PERMISSION_DENIED") == (rpc.name in ALL_TENANTS)
                 details = [value for _, value in call.trailing_metadata()]
                 answers += [value.encode() if isinstance(value, str) else value for value in details]
     return answers

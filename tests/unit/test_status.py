@@ -25,6 +25,7 @@ EXPECTED = {
     errors.StateConflict: "FAILED_PRECONDITION",
     errors.Overloaded: "RESOURCE_EXHAUSTED",
     errors.Draining: "UNAVAILABLE",
+    errors.SpaceSwitching: "UNAVAILABLE",
     errors.PermissionDenied: "PERMISSION_DENIED",
     errors.TooManyAttempts: "RESOURCE_EXHAUSTED",
     errors.AccessDenied: "UNAUTHENTICATED",

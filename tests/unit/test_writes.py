@@ -22,7 +22,7 @@ def waiting(lock: asyncio.Lock) -> int:
 async def test_what_nobody_waits_for_any_more_is_not_written(desk: Desk) -> None:
     """Callers who go while their writes wait for their turn leave nothing behind; those who stay get theirs."""
     kept = await desk.add("kept", "spam")
-    lock = desk.tasks.changing("acme")
+    lock = desk.tasks._locks["acme"]
     async with lock:
         gone: list[asyncio.Task[object]] = [
             asyncio.create_task(desk.add("gone", "spam")),

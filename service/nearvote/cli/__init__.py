@@ -4,7 +4,21 @@ from typing import Annotated
 
 import typer
 
-from nearvote.cli import audit, backup, check, classify, examples, feedback, health, keys, learn, serve, shadow, tasks
+from nearvote.cli import (
+    audit,
+    backup,
+    check,
+    classify,
+    examples,
+    feedback,
+    health,
+    keys,
+    learn,
+    reindex,
+    serve,
+    shadow,
+    tasks,
+)
 from nearvote.cli import map as map_command
 from nearvote.cli.access import ServiceGroup
 from nearvote.version import VERSION
@@ -18,7 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # they print local variables, which may hold texts
 )
 app.command("serve")(serve.serve)
-app.command("reindex")(serve.reindex)
+app.command("reindex")(reindex.reindex)
 app.command("optimize")(serve.optimize)
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)

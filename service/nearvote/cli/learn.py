@@ -198,7 +198,7 @@ async def _evaluate(
         # Whatever server the environment names, nothing is to be written to it.
         settings = read_settings({"data_dir": folder, "seeds": False}).model_copy(update={"qdrant_url": None})
         async with parts_of(settings, lambda _done, _total: None) as parts:
-            bench = Bench(parts.curator, parts.tasks, parts.learner, parts.classifier)
+            bench = Bench(parts.now.curator, parts.now.tasks, parts.now.learner, parts.now.classifier)
             task = task_of(_TASK, examples, benign=benign, out_of_scope=oos)
             await load(bench, task, examples, progress)
             made = await fit_task(bench, _TASK, goal, progress, validation) if goal else None

@@ -1,6 +1,5 @@
-"""`nearvote serve` and `nearvote reindex`: the commands that are the service, rather than talk to it."""
+"""`nearvote serve` and `nearvote optimize`: the commands that are the service, rather than talk to it."""
 
-import asyncio
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,37 +65,6 @@ def serve(
 
     with logged_endings():
         uvloop.run(run(settings, Bar("loading seeds") if err.is_terminal else _logged))
-
-
-def reindex(
-    model: Model = None,
-    model_revision: Revision = None,
-    data_dir: DataDir = None,
-    qdrant_url: QdrantUrl = None,
-    device: Device = None,
-    log_level: LogLevel = None,
-    config: Config = None,
-) -> None:
-    """Embed all stored examples again with another encoder, while the service is stopped."""
-    settings = settings_of(
-        config,
-        model=model,
-        model_revision=model_revision,
-        data_dir=data_dir,
-        qdrant_url=qdrant_url,
-        device=device,
-        log_level=log_level,
-    )
-    from nearvote.wiring import reindex_with  # noqa: PLC0415
-
-    with logged_endings():
-        report = asyncio.run(reindex_with(settings, Bar("embedding examples")))
-    for id_ in report.unreadable_ids:
-        err.print(f"left out: {id_}, in which the new encoder reads nothing", highlight=False)
-    for task in report.unfitted_tasks:
-        err.print(f"{task}: its fit was of the former encoder; fit it again", highlight=False)
-    out.print(f"{report.embedded_count} examples embedded with {settings.model}", highlight=False)
-    raise typer.Exit(Exit.DONE)
 
 
 def optimize(

@@ -16,6 +16,7 @@ from nearvote.client.calls import DEFAULT_ADDRESS, Call, ImportProgress, Service
 from nearvote.client.errors import FailedCall, error_of_call
 from nearvote.client.feedback import Promotion
 from nearvote.client.learning import FitJob
+from nearvote.client.reindex import AsyncReindexing
 from nearvote.client.shadow import Shadow
 from nearvote.erase import Erased
 from nearvote.examples.example import Draft, Example, Saved, SearchedExample
@@ -31,6 +32,7 @@ from nearvote.v1.example_service_pb2_grpc import ExampleServiceStub
 from nearvote.v1.feedback_service_pb2_grpc import FeedbackServiceStub
 from nearvote.v1.info_service_pb2_grpc import InfoServiceStub
 from nearvote.v1.learning_service_pb2_grpc import LearningServiceStub
+from nearvote.v1.reindex_service_pb2_grpc import ReindexServiceStub
 from nearvote.v1.task_service_pb2_grpc import TaskServiceStub
 from nearvote.voting.policy import Policy
 
@@ -84,7 +86,9 @@ class AsyncClient:
             "audit": AuditServiceStub(self._channel),
             "feedback": FeedbackServiceStub(self._channel),
             "info": InfoServiceStub(self._channel),
+            "reindex": ReindexServiceStub(self._channel),
         }
+        self.reindex = AsyncReindexing(self._do)
 
     async def __aenter__(self) -> Self:
         return self

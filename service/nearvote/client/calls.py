@@ -20,6 +20,7 @@ from nearvote.v1 import example_service_pb2 as examples
 from nearvote.v1 import feedback_service_pb2 as feedback
 from nearvote.v1 import info_service_pb2 as info
 from nearvote.v1 import learning_service_pb2 as learning
+from nearvote.v1 import reindex_service_pb2 as reindex
 from nearvote.v1 import task_service_pb2 as tasks
 
 _T = TypeVar("_T")
@@ -37,8 +38,11 @@ _NOT_REPEATABLE = (
     "RollBackFit",
     "PromoteShadow",
     "StopShadow",
+    "StartReindex",
+    "SwitchReindex",
+    "DropFormer",
 )
-_SERVICES = (classification, examples, tasks, learning, audit, feedback, info)
+_SERVICES = (classification, examples, tasks, learning, audit, feedback, info, reindex)
 
 CHANNEL_OPTIONS: list[tuple[str, Any]] = [
     ("grpc.max_receive_message_length", -1),

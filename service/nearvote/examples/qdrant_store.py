@@ -227,11 +227,12 @@ class QdrantStore:
         await self._engine.delete(self._collection, {"tenant": tenant, "task": task})
         return count
 
-    async def every_example(self) -> AsyncIterator[list[Example]]:
-        """All examples of all tenants and tasks, page by page."""
+    async def every_example(self, tenant: str = "", task: str = "") -> AsyncIterator[list[Example]]:
+        """All examples of all tenants and tasks, or of a task, page by page, in the order of their ids."""
+        match: Match = {"window": 0, **({"tenant": tenant, "task": task} if task else {})}
         from_id = None
         while True:
-            found, from_id = await self._engine.scroll(self._collection, {"window": 0}, _SCROLL_PAGE, from_id)
+            found, from_id = await self._engine.scroll(self._collection, match, _SCROLL_PAGE, from_id)
             yield [example_of(point) for point in found]
             if from_id is None:
                 return

@@ -1,73 +1,49 @@
-"""Which collections of the engine are the active ones: the examples of one vector space, documents, and corrections.
-
-One document names them, in a collection that is known by its name, so that one write switches from the old ones
-to new ones, on either engine.
-"""
+"""Which collections of the engine there are: the examples of vector spaces, documents, and corrections."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 
 from nearvote.clock import system_us
 from nearvote.errors import EncoderMismatch
 from nearvote.examples.engine import Engine, Found, Schema
 from nearvote.examples.example import Example
 from nearvote.examples.payload import example_of
-from nearvote.examples.qdrant_store import STATE_COLLECTION, QdrantStore, document_id
-from nearvote.examples.readable import readable
+from nearvote.examples.places import (
+    EXAMPLES_PREFIX,
+    FEEDBACK_COLLECTION,
+    SPACE_DOCUMENT,
+    SPACE_DOCUMENT_ID,
+    Place,
+    Places,
+    Source,
+    collection_of,
+    current_schema,
+    read_places,
+    replace_places,
+    stored_places,
+    with_source,
+    write_places,
+)
+from nearvote.examples.qdrant_store import STATE_COLLECTION, QdrantStore
 from nearvote.examples.store import VectorSpace
 from nearvote.voting.metric import Slot
 from nearvote.voting.neighbor import View
 
-_STATE_PREFIX = f"{STATE_COLLECTION}_"  # of collections of documents that a restore has made
-_EXAMPLES_PREFIX = "nearvote_examples_"
-_FEEDBACK_COLLECTION = "nearvote_feedback"
-_FEEDBACK_PREFIX = f"{_FEEDBACK_COLLECTION}_"  # of collections of corrections that a restore has made
+_STATE_PREFIX = f"{STATE_COLLECTION}_"  # of further collections of documents
+_FEEDBACK_PREFIX = f"{FEEDBACK_COLLECTION}_"  # of collections of corrections that a restore has made
 _STATE_SCHEMA = Schema(dense={}, tenant="tenant", keywords=("kind",))
 _FEEDBACK_SCHEMA = Schema(
     dense={}, tenant="tenant", keywords=("task", "state", "source", "example_id"), integers=("created_hour",)
 )
-_SPACE = ("space", "", "active")  # kind, tenant and name of the document that names the active collection
 
 # Known by their names whichever examples are active: the record of changes, and answers that are soon forgotten.
 AUDIT_COLLECTION = "nearvote_audit"
 EXPLANATION_COLLECTION = "nearvote_explanations"
 
+# Kinds of documents in the collection known by its name that are of no place: the one that names what is active, and
+# leases, which say who is at work.
+_OF_THE_STORE = {SPACE_DOCUMENT[0], "lease"}
 _PAGE = 1_000
-
-
-@dataclass(frozen=True, slots=True)
-class Places:
-    """Where the active examples, documents and corrections are.
-
-    Attributes:
-        space: The examples' vector space.
-        examples: Their collection.
-        state: The documents' collection.
-        feedback: The corrections' collection, which is there once the service has run.
-    """
-
-    space: VectorSpace
-    examples: str
-    state: str
-    feedback: str
-
-
-async def stored_places(engine: Engine) -> Places | None:
-    """What is active; None when nothing is stored yet."""
-    if STATE_COLLECTION not in await engine.collections():
-        return None
-    found = await engine.retrieve(STATE_COLLECTION, [document_id(*_SPACE)], None)
-    if not found:
-        return None
-    with readable():
-        body = found[0].payload["body"]
-        space = VectorSpace(body["key"], body["dimension"], body["model"])
-        return Places(
-            space,
-            body.get("examples", _collection_of(space)),
-            body.get("state", STATE_COLLECTION),
-            body.get("feedback", _FEEDBACK_COLLECTION),
-        )
 
 
 async def stored_space(engine: Engine) -> VectorSpace | None:
@@ -89,33 +65,54 @@ async def stored_examples(engine: Engine, limit: int) -> list[Example]:
     return found[:limit]
 
 
-async def open_store(engine: Engine, space: VectorSpace, now_us: Callable[[], int] = system_us) -> QdrantStore:
+async def open_store(
+    engine: Engine, space: VectorSpace, now_us: Callable[[], int] = system_us, *, source: Source | None = None
+) -> QdrantStore:
     """Opens the store of a vector space; creates it where nothing is stored yet, by a clock in microseconds.
+
+    Args:
+        engine: Where.
+        space: The vector space.
+        now_us: The time, in microseconds since 1970-01-01 UTC, by which examples end.
+        source: What loads its encoder, to be kept with it; what is known already when None.
 
     Raises:
         EncoderMismatch: The stored vectors are of another space.
+        StoreTooNew: A later version has laid the store out.
     """
-    places = await stored_places(engine)
-    if places is None:
+    read = await read_places(engine)
+    if read is None:
         store = await create_space(engine, space, now_us)
-        await activate_space(engine, store, space, _FEEDBACK_COLLECTION)
+        await activate_space(engine, store, space, FEEDBACK_COLLECTION, source)
         return store
+    places, revision = read
     stored = places.space
     if stored.key != space.key:
         raise EncoderMismatch(
             f"the stored vectors are of {stored.model} ({stored.key}), and this encoder is {space.model} "
             f"({space.key}): start with the former, or embed the examples again with "
-            f"`nearvote reindex --model {space.model}`, while the service is stopped"
+            f"`nearvote reindex --model {space.model}`"
         )
+    known = source or places.active.source
+    alone = engine.kind == "edge"  # whoever was about to switch has ended
+    if known != places.active.source or (alone and places.switching_until_us):
+        until = 0 if alone else places.switching_until_us
+        now = replace(places, active=with_source(places.active, known), switching_until_us=until)
+        await replace_places(engine, now, revision)  # overtaken, another replica has done it
     # An earlier version may have left out an index.
     await engine.create_collection(places.examples, _examples_schema(space))
-    return QdrantStore(engine, places.examples, places.state, now_us)
+    return store_of(engine, places.active, now_us)
+
+
+def store_of(engine: Engine, place: Place, now_us: Callable[[], int] = system_us) -> QdrantStore:
+    """The store of a place that is there."""
+    return QdrantStore(engine, place.examples, place.state, now_us)
 
 
 async def open_feedback_collection(engine: Engine) -> str:
     """Name of the collection of the active corrections, which is created where there is none."""
     places = await stored_places(engine)
-    return await create_feedback_collection(engine, places.feedback if places else _FEEDBACK_COLLECTION)
+    return await create_feedback_collection(engine, places.feedback if places else FEEDBACK_COLLECTION)
 
 
 async def create_feedback_collection(engine: Engine, name: str) -> str:
@@ -143,11 +140,13 @@ async def create_space(
     """
     for name in {STATE_COLLECTION, state}:
         await engine.create_collection(name, _STATE_SCHEMA)
-    await engine.create_collection(f"{_collection_of(space)}{suffix}", _examples_schema(space))
-    return QdrantStore(engine, f"{_collection_of(space)}{suffix}", state, now_us)
+    await engine.create_collection(f"{collection_of(space)}{suffix}", _examples_schema(space))
+    return QdrantStore(engine, f"{collection_of(space)}{suffix}", state, now_us)
 
 
-async def activate_space(engine: Engine, store: QdrantStore, space: VectorSpace, feedback: str) -> None:
+async def activate_space(
+    engine: Engine, store: QdrantStore, space: VectorSpace, feedback: str, source: Source | None = None
+) -> None:
     """Makes a store the one that is served from the next start on. One write: the old one or the new one.
 
     What is new is on the disk before it is named, and its name before this returns and the old may go: a machine that
@@ -158,29 +157,36 @@ async def activate_space(engine: Engine, store: QdrantStore, space: VectorSpace,
         store: The examples and documents.
         space: The examples' vector space.
         feedback: The collection of corrections.
+        source: What loads the encoder; None where that is not known.
     """
-    body = {"key": space.key, "dimension": space.dimension, "model": space.model, **store.collections}
-    body["feedback"] = feedback
     there = await engine.collections()
     for name in (*store.collections.values(), feedback):
         if name in there:  # corrections are not, as long as no service has run
             await engine.flush(name)
-    # Always in the collection that is known by its name, wherever the other documents are.
-    await QdrantStore(engine, "").put_document(*_SPACE, body)
+    await write_places(engine, Places(place_of(store, space, source), feedback))
     await engine.flush(STATE_COLLECTION)
 
 
+def place_of(store: QdrantStore, space: VectorSpace, source: Source | None = None) -> Place:
+    """Where a store that was just created is."""
+    names = store.collections
+    return Place(space, names["examples"], names["state"], source or Source(), current_schema())
+
+
 async def drop_inactive(engine: Engine) -> None:
-    """Deletes what a reindexing or a restore has replaced, or left behind when it was cut short."""
+    """Deletes what a reindexing or a restore has replaced, or left behind when it was cut short.
+
+    What was served before, and what is being built, is named with what is active, and stays.
+    """
     places = await stored_places(engine)
-    kept = {STATE_COLLECTION, places.examples, places.state, places.feedback} if places else {STATE_COLLECTION}
+    kept = {STATE_COLLECTION, *(places.collections if places else ())}
     for name in await engine.collections():
         if _is_replaceable(name) and name not in kept:
             await engine.drop_collection(name)
-    if places is not None and places.state != STATE_COLLECTION:
+    if places is not None and STATE_COLLECTION not in places.collections:
         while True:
             found, following = await engine.scroll(STATE_COLLECTION, {}, _PAGE, None)
-            kinds = {point.payload["kind"] for point in found} - {_SPACE[0]}
+            kinds = {point.payload["kind"] for point in found} - _OF_THE_STORE
             for kind in kinds:
                 await engine.delete(STATE_COLLECTION, {"kind": kind})
             if following is None or not kinds:
@@ -203,12 +209,12 @@ def is_known(name: str) -> bool:
 
 
 def _is_replaceable(name: str) -> bool:
-    return name == _FEEDBACK_COLLECTION or name.startswith((_STATE_PREFIX, _EXAMPLES_PREFIX, _FEEDBACK_PREFIX))
+    return name == FEEDBACK_COLLECTION or name.startswith((_STATE_PREFIX, EXAMPLES_PREFIX, _FEEDBACK_PREFIX))
 
 
 def is_space_document(point: Found) -> bool:
     """Whether a point is the document that names the active collections."""
-    return point.id == document_id(*_SPACE)
+    return point.id == SPACE_DOCUMENT_ID
 
 
 def vector_names(collection: str, space: VectorSpace) -> tuple[str, ...]:
@@ -225,7 +231,3 @@ def _examples_schema(space: VectorSpace) -> Schema:
         keywords=("task", "labels", "source", "subject", "example_id"),
         integers=("window", "expires_us"),
     )
-
-
-def _collection_of(space: VectorSpace) -> str:
-    return f"{_EXAMPLES_PREFIX}{space.key}"

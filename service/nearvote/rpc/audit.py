@@ -1,5 +1,7 @@
 """AuditService."""
 
+from collections.abc import Callable
+
 from nearvote.audit.log import AuditLog, EventQuery
 from nearvote.errors import InvalidField
 from nearvote.examples.example import MAX_TIME_US
@@ -19,7 +21,7 @@ _BYTES_A_PAGE = 2 * 2**20
 class AuditServicer(AuditServiceServicer):
     """Says what was done, and why a message was answered as it was."""
 
-    def __init__(self, log: AuditLog, explainer: Explainer) -> None:
+    def __init__(self, log: AuditLog, explainer: Callable[[], Explainer]) -> None:
         self._log = log
         self._explainer = explainer
 
@@ -50,7 +52,7 @@ class AuditServicer(AuditServiceServicer):
         self, request: pb.ExplainPredictionRequest, context: Context
     ) -> pb.ExplainPredictionResponse:
         """Returns what an answer was made of."""
-        explanation = await self._explainer.get(tenant(), request.request_id)
+        explanation = await self._explainer().get(tenant(), request.request_id)
         return pb.ExplainPredictionResponse(
             time=wire.time_to_wire(explanation.time_us),
             expire_time=wire.time_to_wire(explanation.expires_us),

@@ -71,6 +71,13 @@ RULES: Mapping[str, Role] = {
                 "RejectFeedback": Role.CURATE,
                 "RevokeFeedback": Role.CURATE,
             },
+            "ReindexService": {
+                "StartReindex": Role.ADMIN,
+                "GetReindex": Role.CURATE,
+                "SwitchReindex": Role.ADMIN,
+                "CancelReindex": Role.ADMIN,
+                "DropFormer": Role.ADMIN,
+            },
             "InfoService": {"GetInfo": Role.CLASSIFY},
         }.items()
         for name, role in names.items()

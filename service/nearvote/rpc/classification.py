@@ -1,7 +1,7 @@
 """ClassificationService."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import structlog
@@ -26,7 +26,7 @@ _MAX_CORRELATION_BYTES = 128
 class ClassificationServicer(ClassificationServiceServicer):
     """Labels messages."""
 
-    def __init__(self, classifier: Classifies, limits: Limits) -> None:
+    def __init__(self, classifier: Callable[[], Classifies], limits: Limits) -> None:
         self._classifier = classifier
         self._limits = limits
 
@@ -41,7 +41,7 @@ class ClassificationServicer(ClassificationServiceServicer):
         """Labels many messages."""
         id_ = request_id(context)
         options = _options(request.options, tuple(f"{id_}/{i}" for i in range(len(request.texts))))
-        classified = await self._classifier.classify(tenant(), request.texts, request.tasks, options)
+        classified = await self._classifier().classify(tenant(), request.texts, request.tasks, options)
         return pb.BatchClassifyResponse(classifications=[wire.classification_to_wire(one) for one in classified])
 
     async def StreamClassify(
@@ -95,7 +95,7 @@ class ClassificationServicer(ClassificationServiceServicer):
             return pb.StreamClassifyResponse(correlation_id=id_, error=internal_to_wire())
 
     async def _classify_one(self, request: pb.ClassifyRequest | pb.StreamClassifyRequest, known_by: str) -> Any:
-        (classified,) = await self._classifier.classify(
+        (classified,) = await self._classifier().classify(
             tenant(), [request.text], request.tasks, _options(request.options, (known_by,))
         )
         return wire.classification_to_wire(classified)

@@ -1,5 +1,7 @@
 """FeedbackService."""
 
+from collections.abc import Callable
+
 from nearvote.feedback.inbox import Inbox
 from nearvote.rpc import feedback_wire as wire
 from nearvote.rpc.caller import Context, caller, tenant
@@ -12,24 +14,24 @@ from nearvote.v1.feedback_service_pb2_grpc import FeedbackServiceServicer
 class FeedbackServicer(FeedbackServiceServicer):
     """Takes corrections, and promotes them or not."""
 
-    def __init__(self, inbox: Inbox) -> None:
+    def __init__(self, inbox: Callable[[], Inbox]) -> None:
         self._inbox = inbox
 
     async def SubmitFeedback(self, request: pb.SubmitFeedbackRequest, context: Context) -> pb.SubmitFeedbackResponse:
         """Takes a correction."""
-        submitted = await self._inbox.submit(tenant(), wire.correction_from_wire(request), by=caller(context))
+        submitted = await self._inbox().submit(tenant(), wire.correction_from_wire(request), by=caller(context))
         return pb.SubmitFeedbackResponse(
             feedback=wire.feedback_to_wire(submitted.feedback, with_text=False), created=submitted.created
         )
 
     async def GetFeedback(self, request: pb.GetFeedbackRequest, context: Context) -> pb.GetFeedbackResponse:
         """Returns one correction."""
-        return pb.GetFeedbackResponse(feedback=wire.feedback_to_wire(await self._inbox.get(tenant(), request.id)))
+        return pb.GetFeedbackResponse(feedback=wire.feedback_to_wire(await self._inbox().get(tenant(), request.id)))
 
     async def ListFeedback(self, request: pb.ListFeedbackRequest, context: Context) -> pb.ListFeedbackResponse:
         """Returns a page of corrections."""
         query = ("feedback", tenant(), request.task, str(request.state), request.source)
-        page = await self._inbox.list_page(
+        page = await self._inbox().list_page(
             tenant(),
             task=request.task,
             state=wire.state_from_wire(request.state),
@@ -44,7 +46,7 @@ class FeedbackServicer(FeedbackServiceServicer):
         self, request: pb.PreviewPromotionRequest, context: Context
     ) -> pb.PreviewPromotionResponse:
         """Shows what a promotion would change."""
-        found = await self._inbox.preview(tenant(), wire.selection_from_wire(request.selection))
+        found = await self._inbox().preview(tenant(), wire.selection_from_wire(request.selection))
         preview = found.preview
         return pb.PreviewPromotionResponse(
             feedback_count=found.count,
@@ -60,7 +62,9 @@ class FeedbackServicer(FeedbackServiceServicer):
 
     async def PromoteFeedback(self, request: pb.PromoteFeedbackRequest, context: Context) -> pb.PromoteFeedbackResponse:
         """Makes examples of corrections."""
-        promoted = await self._inbox.promote(tenant(), wire.selection_from_wire(request.selection), by=caller(context))
+        promoted = await self._inbox().promote(
+            tenant(), wire.selection_from_wire(request.selection), by=caller(context)
+        )
         return pb.PromoteFeedbackResponse(
             promoted_count=promoted.count,
             new_example_count=promoted.new_count,
@@ -70,12 +74,12 @@ class FeedbackServicer(FeedbackServiceServicer):
 
     async def RejectFeedback(self, request: pb.RejectFeedbackRequest, context: Context) -> pb.RejectFeedbackResponse:
         """Refuses corrections."""
-        count = await self._inbox.reject(tenant(), wire.selection_from_wire(request.selection))
+        count = await self._inbox().reject(tenant(), wire.selection_from_wire(request.selection))
         return pb.RejectFeedbackResponse(rejected_count=count)
 
     async def RevokeFeedback(self, request: pb.RevokeFeedbackRequest, context: Context) -> pb.RevokeFeedbackResponse:
         """Takes back the corrections of a source."""
-        revoked = await self._inbox.revoke(
+        revoked = await self._inbox().revoke(
             tenant(),
             request.source,
             task=request.task,

@@ -1,5 +1,7 @@
 """InfoService."""
 
+from collections.abc import Callable
+
 from nearvote.embedding.encoder import EncoderSpec
 from nearvote.limits import Limits
 from nearvote.rpc import wire
@@ -13,7 +15,9 @@ from nearvote.version import VERSION
 class InfoServicer(InfoServiceServicer):
     """Says what is running."""
 
-    def __init__(self, spec: EncoderSpec, limits: Limits, store_kind: str, tasks: TaskRegistry) -> None:
+    def __init__(
+        self, spec: Callable[[], EncoderSpec], limits: Limits, store_kind: str, tasks: Callable[[], TaskRegistry]
+    ) -> None:
         self._spec = spec
         self._limits = limits
         self._store_kind = store_kind
@@ -22,18 +26,18 @@ class InfoServicer(InfoServiceServicer):
     async def GetInfo(self, request: pb.GetInfoRequest, context: Context) -> pb.GetInfoResponse:
         """Returns version, encoder, limits and tasks."""
         summaries = []
-        for task in await self._tasks.list_all(tenant()):
-            sizes = await self._tasks.class_sizes(tenant(), task.name)
+        for task in await self._tasks().list_all(tenant()):
+            sizes = await self._tasks().class_sizes(tenant(), task.name)
             summaries.append(
                 pb.TaskSummary(
                     name=task.name,
                     example_count=sizes.total,
                     label_counts={label: sizes.by_label.get(label, 0) for label in task.label_names},
                     policy_version=task.policy_version,
-                    examples_version=await self._tasks.examples_version(tenant(), task.name),
+                    examples_version=await self._tasks().examples_version(tenant(), task.name),
                 )
             )
-        spec, caller = self._spec, CALLER.get()
+        spec, caller = self._spec(), CALLER.get()
         return pb.GetInfoResponse(
             version=VERSION,
             encoder=pb.EncoderSpec(

@@ -1,6 +1,6 @@
 """LearningService."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from nearvote.learn.learner import Learner
 from nearvote.rpc import learning_wire as wire
@@ -15,12 +15,12 @@ _BYTES_A_MESSAGE = 2 * 2**20
 class LearningServicer(LearningServiceServicer):
     """Learns from examples."""
 
-    def __init__(self, learner: Learner) -> None:
+    def __init__(self, learner: Callable[[], Learner]) -> None:
         self._learner = learner
 
     async def StartFit(self, request: pb.StartFitRequest, context: Context) -> pb.StartFitResponse:
         """Begins to fit a task."""
-        job = await self._learner.start_fit(
+        job = await self._learner().start_fit(
             tenant(),
             request.task,
             wire.goal_from_wire(request.goal),
@@ -31,26 +31,26 @@ class LearningServicer(LearningServiceServicer):
 
     async def GetFitJob(self, request: pb.GetFitJobRequest, context: Context) -> pb.GetFitJobResponse:
         """Returns how far a fit is."""
-        return pb.GetFitJobResponse(job=wire.job_to_wire(self._learner.job(tenant(), request.id)))
+        return pb.GetFitJobResponse(job=wire.job_to_wire(self._learner().job(tenant(), request.id)))
 
     async def CancelFitJob(self, request: pb.CancelFitJobRequest, context: Context) -> pb.CancelFitJobResponse:
         """Stops a fit."""
-        return pb.CancelFitJobResponse(job=wire.job_to_wire(await self._learner.cancel(tenant(), request.id)))
+        return pb.CancelFitJobResponse(job=wire.job_to_wire(await self._learner().cancel(tenant(), request.id)))
 
     async def RollBackFit(self, request: pb.RollBackFitRequest, context: Context) -> pb.RollBackFitResponse:
         """Goes back to the former fit."""
-        version = await self._learner.roll_back(tenant(), request.task, by=caller(context))
+        version = await self._learner().roll_back(tenant(), request.task, by=caller(context))
         return pb.RollBackFitResponse(fit_version=version)
 
     async def GetFit(self, request: pb.GetFitRequest, context: Context) -> pb.GetFitResponse:
         """Returns the fit that serves a task."""
-        return pb.GetFitResponse(fit=wire.fit_to_wire(await self._learner.fit(tenant(), request.task)))
+        return pb.GetFitResponse(fit=wire.fit_to_wire(await self._learner().fit(tenant(), request.task)))
 
     async def CheckExamples(
         self, request: pb.CheckExamplesRequest, context: Context
     ) -> AsyncIterator[pb.CheckExamplesResponse]:
         """Finds what is doubtful about a task's examples."""
-        findings = await self._learner.check(tenant(), request.task)
+        findings = await self._learner().check(tenant(), request.task)
         response = pb.CheckExamplesResponse()
         for finding in findings:
             response.findings.append(wire.finding_to_wire(finding))

@@ -33,6 +33,7 @@ _CODES: dict[type[errors.NearvoteError], grpc.StatusCode] = {
     errors.TaskChanged: grpc.StatusCode.ABORTED,
     errors.Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.Draining: grpc.StatusCode.UNAVAILABLE,
+    errors.SpaceSwitching: grpc.StatusCode.UNAVAILABLE,
     errors.AccessDenied: grpc.StatusCode.UNAUTHENTICATED,
     errors.PermissionDenied: grpc.StatusCode.PERMISSION_DENIED,
     errors.TooManyAttempts: grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -61,7 +62,7 @@ def status_of(error: errors.NearvoteError) -> grpc.Status:
     if field:
         violation = error_details_pb2.BadRequest.FieldViolation(field=field, description=text, reason=error.reason)
         details.append(_packed(error_details_pb2.BadRequest(field_violations=[violation])))
-    if isinstance(error, errors.Overloaded | errors.TooManyAttempts):
+    if error.retry_seconds is not None:
         details.append(_packed(error_details_pb2.RetryInfo(retry_delay=_duration(error.retry_seconds))))
     code = code_of(error)
     message = f"{field}: {text}" if field else text

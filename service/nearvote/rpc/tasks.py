@@ -1,5 +1,6 @@
 """TaskService."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from nearvote.errors import InvalidField
@@ -37,25 +38,25 @@ _POLICY_FIELDS = frozenset(
 class TaskServicer(TaskServiceServicer):
     """Keeps the tasks."""
 
-    def __init__(self, tasks: TaskRegistry, shadows: Shadows) -> None:
+    def __init__(self, tasks: Callable[[], TaskRegistry], shadows: Callable[[], Shadows]) -> None:
         self._tasks = tasks
         self._shadows = shadows
 
     async def CreateTask(self, request: pb.CreateTaskRequest, context: Context) -> pb.CreateTaskResponse:
         """Creates a task."""
-        task = await self._tasks.create(tenant(), wire.task_from_wire(request.task), by=caller(context))
+        task = await self._tasks().create(tenant(), wire.task_from_wire(request.task), by=caller(context))
         return pb.CreateTaskResponse(task=wire.task_to_wire(task))
 
     async def GetTask(self, request: pb.GetTaskRequest, context: Context) -> pb.GetTaskResponse:
         """Returns one task."""
-        return pb.GetTaskResponse(task=wire.task_to_wire(await self._tasks.get(tenant(), request.name, fresh=True)))
+        return pb.GetTaskResponse(task=wire.task_to_wire(await self._tasks().get(tenant(), request.name, fresh=True)))
 
     async def ListTasks(self, request: pb.ListTasksRequest, context: Context) -> pb.ListTasksResponse:
         """Returns a page of tasks."""
         size = check_page_size(request.page_size)
         query = ("tasks", tenant())
         start = page_start(query, request.page_token) or ""
-        tasks = [task for task in await self._tasks.list_all(tenant()) if task.name >= start]
+        tasks = [task for task in await self._tasks().list_all(tenant()) if task.name >= start]
         next_name = tasks[size].name if len(tasks) > size else None
         return pb.ListTasksResponse(
             tasks=[wire.task_to_wire(task) for task in tasks[:size]], next_page_token=page_token(query, next_name)
@@ -64,40 +65,40 @@ class TaskServicer(TaskServiceServicer):
     async def UpdateTask(self, request: pb.UpdateTaskRequest, context: Context) -> pb.UpdateTaskResponse:
         """Changes the fields of a task that the mask names."""
         given = wire.task_from_wire(request.task)
-        stored = await self._tasks.get(tenant(), given.name, fresh=True)
+        stored = await self._tasks().get(tenant(), given.name, fresh=True)
         changed = _masked(stored, given, list(request.update_mask.paths))
         # The change is made on what was read here, so it holds only for that.
         expected = given.policy_version or stored.policy_version
-        updated = await self._tasks.update(tenant(), changed, expected_version=expected, by=caller(context))
+        updated = await self._tasks().update(tenant(), changed, expected_version=expected, by=caller(context))
         return pb.UpdateTaskResponse(task=wire.task_to_wire(updated))
 
     async def DeleteTask(self, request: pb.DeleteTaskRequest, context: Context) -> pb.DeleteTaskResponse:
         """Deletes a task."""
-        count = await self._tasks.delete(tenant(), request.name, force=request.force, by=caller(context))
+        count = await self._tasks().delete(tenant(), request.name, force=request.force, by=caller(context))
         return pb.DeleteTaskResponse(deleted_example_count=count)
 
     async def StartShadow(self, request: pb.StartShadowRequest, context: Context) -> pb.StartShadowResponse:
         """Begins to try a policy."""
         policy = wire.policy_from_wire(request.policy)
-        shadow = await self._shadows.start(tenant(), request.task, policy, request.share, by=caller(context))
+        shadow = await self._shadows().start(tenant(), request.task, policy, request.share, by=caller(context))
         return pb.StartShadowResponse(shadow=shadow_to_wire(shadow, outdated=False))
 
     async def ListShadows(self, request: pb.ListShadowsRequest, context: Context) -> pb.ListShadowsResponse:
         """Returns the policies that are tried."""
-        tasks = {task.name: task for task in await self._tasks.list_all(tenant())}
-        shadows = await self._shadows.read(tenant())
+        tasks = {task.name: task for task in await self._tasks().list_all(tenant())}
+        shadows = await self._shadows().read(tenant())
         return pb.ListShadowsResponse(
             shadows=[shadow_to_wire(one, outdated=not one.is_of(tasks.get(one.task))) for one in shadows.values()]
         )
 
     async def PromoteShadow(self, request: pb.PromoteShadowRequest, context: Context) -> pb.PromoteShadowResponse:
         """Lets the policy serve that is tried."""
-        task = await self._shadows.promote(tenant(), request.task, by=caller(context))
+        task = await self._shadows().promote(tenant(), request.task, by=caller(context))
         return pb.PromoteShadowResponse(task=wire.task_to_wire(task))
 
     async def StopShadow(self, request: pb.StopShadowRequest, context: Context) -> pb.StopShadowResponse:
         """Ends a trial."""
-        await self._shadows.stop(tenant(), request.task, by=caller(context))
+        await self._shadows().stop(tenant(), request.task, by=caller(context))
         return pb.StopShadowResponse()
 
 

@@ -9,7 +9,7 @@ from nearvote.tasks.task import Task
 from nearvote.voting.metric import Slot
 from nearvote.voting.policy import Policy
 
-_FITS = "fit"
+FITS_KIND = "fit"
 
 
 class Fits:
@@ -54,7 +54,7 @@ class Fits:
         Raises:
             FitNotFound: It is not kept, or can't be read.
         """
-        document = await self._store.document(_FITS, tenant, _name(task, version))
+        document = await self._store.document(FITS_KIND, tenant, _name(task, version))
         if document is not None:
             try:
                 return fit_from_document(document)
@@ -68,7 +68,9 @@ class Fits:
         Raises:
             TaskChanged: Its version is another fit's.
         """
-        if not await self._store.put_document_if(_FITS, tenant, _name(task, fit.version), fit_to_document(fit), None):
+        if not await self._store.put_document_if(
+            FITS_KIND, tenant, _name(task, fit.version), fit_to_document(fit), None
+        ):
             raise TaskChanged("another replica has fitted the task meanwhile: fit it again", field="task")
 
     async def unfitted_policy(self, tenant: str, task: Task) -> Policy:
@@ -83,7 +85,7 @@ class Fits:
         """Lets go of fits that are further back than some: what a fit replaced, what that replaced, and so on."""
         version, steps = fit.replaced_version, 0
         while version:
-            document = await self._store.document(_FITS, tenant, _name(task, version))
+            document = await self._store.document(FITS_KIND, tenant, _name(task, version))
             if document is None:
                 return
             steps += 1
@@ -93,23 +95,23 @@ class Fits:
 
     async def is_taken(self, tenant: str, task: str, version: int) -> bool:
         """Whether a version stands for a fit, or did; no other fit is to have it."""
-        return await self._store.document(_FITS, tenant, _name(task, version)) is not None
+        return await self._store.document(FITS_KIND, tenant, _name(task, version)) is not None
 
     async def let_go(self, tenant: str, task: str, versions: range) -> None:
         """Empties fits. Their versions stay taken, so that nobody takes another fit for them."""
         for version in versions:
-            await self._store.put_document(_FITS, tenant, _name(task, version), {"version": version})
+            await self._store.put_document(FITS_KIND, tenant, _name(task, version), {"version": version})
 
     async def delete(self, tenant: str, task: str, versions: range) -> None:
         """Deletes fits, those there are."""
         for version in versions:
-            await self._store.delete_document(_FITS, tenant, _name(task, version))
+            await self._store.delete_document(FITS_KIND, tenant, _name(task, version))
 
     async def delete_all(self, tenant: str, task: Task) -> None:
         """Deletes all fits of a task, also those that were gone back from."""
         await self.delete(tenant, task.name, range(1, task.fit_version + 1))
         version = task.fit_version + 1
-        while await self._store.document(_FITS, tenant, _name(task.name, version)) is not None:
+        while await self._store.document(FITS_KIND, tenant, _name(task.name, version)) is not None:
             await self.delete(tenant, task.name, range(version, version + 1))
             version += 1
 

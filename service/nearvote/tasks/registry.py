@@ -1,9 +1,10 @@
 """The tasks of each tenant, kept as documents in the store, so that any number of replicas see the same."""
 
 import asyncio
+import contextlib
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Protocol
 
@@ -25,6 +26,7 @@ from nearvote.tasks.changes import change_of_task
 from nearvote.tasks.document import DocumentStore, Revision
 from nearvote.tasks.fits import Fits
 from nearvote.tasks.snapshots import Counts, Snapshots
+from nearvote.tasks.standing import Standing
 from nearvote.tasks.stored import Overtaken, StoredTasks
 from nearvote.tasks.task import Task, some_of
 from nearvote.tasks.writes import Writes
@@ -50,6 +52,7 @@ class TaskRegistry:
         store: Where they are kept.
         limits: How many there may be.
         audit: Records changes.
+        standing: Tells whether the store is what is served, and takes writes; None where nothing else ever is.
         now_us: The time, in microseconds since 1970-01-01 UTC.
         monotonic: A clock for the age of what was read, in seconds.
     """
@@ -60,6 +63,7 @@ class TaskRegistry:
         limits: Limits,
         *,
         audit: Recorder | None = None,
+        standing: Standing | None = None,
         now_us: Callable[[], int] = system_us,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -68,18 +72,29 @@ class TaskRegistry:
         self.fits = Fits(store)
         self._limits = limits
         self._audit = audit or Unrecorded()
+        self._standing = standing
         self._now_us = now_us
         self._snapshots = Snapshots(self._stored, store, now_us, monotonic)
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._also_deletes: list[Callable[[str, str], Awaitable[None]]] = []
         self._writes = Writes()
 
-    def changing(self, tenant: str) -> asyncio.Lock:
+    @contextlib.asynccontextmanager
+    async def changing(self, tenant: str) -> AsyncIterator[None]:
         """Held while tasks or examples of a tenant are changed: what was checked still holds when it is written.
 
         It binds this process; what other replicas write is told apart by revisions (DECISIONS 70).
+
+        Raises:
+            SpaceSwitching: Another encoder's vectors are served, or come to be. Looked at before what is written, and
+                again after it: what was written by then is in what comes to be served, and what was not is refused.
         """
-        return self._locks[tenant]
+        async with self._locks[tenant]:
+            if self._standing:
+                await self._standing.wait()
+            yield
+            if self._standing:
+                await self._standing.check()
 
     async def list_all(self, tenant: str) -> list[Task]:
         """The tenant's tasks, by name."""

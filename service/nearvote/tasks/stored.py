@@ -7,7 +7,7 @@ from nearvote.errors import StoreUnavailable, TaskChanged
 from nearvote.tasks.document import TASKS_KIND, DocumentStore, Revision, task_from_document, task_to_document
 from nearvote.tasks.task import Task
 
-_VERSIONS = "examples_version"
+VERSIONS_KIND = "examples_version"
 
 
 class Overtaken(TaskChanged):
@@ -29,7 +29,7 @@ class StoredTasks:
     async def all(self, tenant: str) -> tuple[dict[str, Task], dict[str, int]]:
         """The tenant's tasks, and the versions of their examples, by name."""
         tasks = await self._store.documents(TASKS_KIND, tenant)
-        versions = await self._store.documents(_VERSIONS, tenant)
+        versions = await self._store.documents(VERSIONS_KIND, tenant)
         with _readable():
             return (
                 {name: task_from_document(body) for name, body in tasks.items()},
@@ -54,17 +54,17 @@ class StoredTasks:
     async def delete(self, tenant: str, name: str) -> None:
         """Deletes a task, and the version of its examples."""
         await self._store.delete_document(TASKS_KIND, tenant, name)
-        await self._store.delete_document(_VERSIONS, tenant, name)
+        await self._store.delete_document(VERSIONS_KIND, tenant, name)
 
     async def examples_changed(self, tenant: str, name: str) -> None:
         """Raises the version of a task's examples."""
         written = False
         while not written:  # replicas that have read one version would else write one, for two changes
-            read = await self._store.read_document(_VERSIONS, tenant, name)
+            read = await self._store.read_document(VERSIONS_KIND, tenant, name)
             with _readable():
                 before, revision = (int(read[0]["version"]), read[1]) if read else (0, None)
             body = {"version": max(self._now_us(), before + 1)}
-            written = await self._store.put_document_if(_VERSIONS, tenant, name, body, revision)
+            written = await self._store.put_document_if(VERSIONS_KIND, tenant, name, body, revision)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any, TypeVar
 
 import structlog
@@ -19,17 +20,25 @@ class Writes:
     def __init__(self) -> None:
         self._running: set[asyncio.Task[Any]] = set()
 
-    async def shielded(self, lock: asyncio.Lock, write: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
-        """Waits for a lock, and holding it runs a write to its end, also when the caller hangs up in the middle of it.
+    async def shielded(
+        self, changing: AbstractAsyncContextManager[None], write: Callable[[], Coroutine[Any, Any, _T]]
+    ) -> _T:
+        """Waits for a lock, or what is held like one, and holding it runs a write to its end.
 
-        A caller who is gone before the write has begun waits no more, and nothing is written. So no more wait than
-        there are calls.
+        Also when the caller hangs up in the middle of it. A caller who is gone before the write has begun waits no
+        more, and nothing is written. So no more wait than there are calls.
         """
-        await lock.acquire()
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(changing)
+            held = stack.pop_all()
+
+        async def holding() -> _T:
+            async with held:
+                return await write()
+
         with no_deadline():
-            running = asyncio.create_task(write())
+            running = asyncio.create_task(holding())
         self._running.add(running)
-        running.add_done_callback(lambda _done: lock.release())
         running.add_done_callback(self._running.discard)
         try:
             return await asyncio.shield(running)

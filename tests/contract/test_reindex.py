@@ -1,0 +1,409 @@
+"""Another encoder: everything is embedded again beside what serves, and switched to and back by one write."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nearvote.audit.event import Event
+from nearvote.audit.log import EventQuery
+from nearvote.errors import CannotReindex, EncoderMismatch, ModelNotFound, SpaceSwitching, StoreTooNew
+from nearvote.examples import places as places_module
+from nearvote.examples.audit_store import open_audit_store
+from nearvote.examples.engine import Engine
+from nearvote.examples.places import SPACE_DOCUMENT, Source, read_places, replace_places, stored_places
+from nearvote.examples.qdrant_store import QdrantStore
+from nearvote.examples.spaces import open_store, store_of
+from nearvote.examples.standing import Standing
+from nearvote.examples.store import SearchQuery
+from nearvote.reindex import reindexer as module
+from nearvote.reindex.documents import carry_documents
+from nearvote.reindex.status import Phase
+from nearvote.tasks.document import task_from_document, task_to_document
+from nearvote.tasks.fit import Fit
+from nearvote.tasks.fits import Fits
+from nearvote.tasks.task import Label, Task
+from nearvote.text.surface import surface_vector
+from nearvote.voting.metric import LinearMetric, Slot
+from nearvote.voting.neighbor import View
+from nearvote.voting.policy import Policy
+from tests.conftest import FakeClock
+from tests.contract.reindexed import (
+    NEW,
+    NEW_SPACE,
+    OLD,
+    OLD_SPACE,
+    TASK,
+    Counted,
+    CutShortError,
+    Shop,
+    active,
+    embedded_again,
+    everything,
+    example,
+    nearest,
+    put,
+    ready,
+    serving,
+    stored,
+    touch,
+    vectors,
+)
+
+
+async def recorded(engine: Engine) -> list[Event]:
+    """What the record of changes has of a tenant."""
+    return (await (await open_audit_store(engine)).page("acme", EventQuery(), 100, None)).events
+
+
+async def test_reindex(engine: Engine) -> None:
+    """Embedding again keeps ids, labels, weights, times and documents, and answers by the new vectors alone."""
+    examples = await stored(engine, ["money for you", "zzz qqq " * 30, "see you later"])
+    status = await embedded_again(engine)
+    assert (status.active, status.unfitted_tasks) == (await active(engine), ())
+    store = await open_store(engine, NEW_SPACE)
+    assert await everything(store) == examples
+    assert await nearest(store, NEW, "uoy rof yenom") == "money for you", "an anagram is the same to this encoder"
+    assert (await store.documents("task", "acme")) == {"spam": task_to_document(TASK)}
+    with pytest.raises(EncoderMismatch):
+        await open_store(engine, OLD_SPACE)
+
+
+async def test_until_the_switch_nothing_changes(engine: Engine) -> None:
+    """What was embedded serves only once it is switched to; cancelled, nothing is left of it."""
+    examples = await stored(engine, ["money for you", "see you later"])
+    before = await engine.collections()
+    reindexer = await Shop(engine).reindexer()
+    status = await ready(reindexer, "letters")
+    assert (status.building or status.active).space == NEW_SPACE  # type: ignore[union-attr]
+    store = await open_store(engine, OLD_SPACE)
+    assert await everything(store) == examples
+    assert await nearest(store, OLD, "later") == "see you later"
+    assert await engine.collections() > before
+    assert (await reindexer.cancel()).building is None
+    assert await engine.collections() - {"nearvote_audit"} == before - {"nearvote_audit"}
+    with pytest.raises(CannotReindex):
+        await reindexer.switch()
+
+
+async def test_it_keeps_up(engine: Engine) -> None:
+    """What is added, relabelled or deleted, and tasks that come and go, until the switch itself, is so after it."""
+    examples = await stored(engine, [f"text number {i} of many" for i in range(40)])
+    old = await serving(engine)
+    await old.put_document("task", "acme", "gone", task_to_document(replace(TASK, name="gone")))
+    await put(old, OLD, [example("it goes with its task", "gone")])
+    reindexer = await Shop(engine).reindexer()
+    await ready(reindexer, "letters")
+
+    first, second = (one for one in examples.values() if one.text == "text number 1 of many")
+    examples[first.id] = replace(first, labels=("spam",), source="moderator", updated_us=99)
+    await old.annotate([examples[first.id]])
+    del examples[second.id]
+    assert await old.delete("acme", second.task, second.id)
+    added = example("money that came late")
+    examples[added.id] = added
+    await put(old, OLD, [added])
+    await touch(old, {"spam", "abuse"})
+    await old.delete_task("acme", "gone")
+    for kind in ("task", "examples_version"):
+        await old.delete_document(kind, "acme", "gone")
+    await old.put_document("task", "acme", "late", task_to_document(replace(TASK, name="late")))
+
+    await reindexer.switch()
+    store = await serving(engine)
+    assert await everything(store) == examples
+    assert await nearest(store, NEW, "late came money that") == "money that came late"
+    assert (await store.documents("task", "acme")).keys() == {"spam", "late"}
+
+
+async def fitted(engine: Engine) -> dict[str, Task]:
+    """Two tasks with fits of the former vectors, of two tenants, and one without; as they were before."""
+    await stored(engine, ["money for you", "see you later"])
+    store = await open_store(engine, OLD_SPACE)
+    fits, before = Fits(store), {"other": replace(TASK, name="other"), "plain": replace(TASK, name="plain")}
+    metric = LinearMetric(np.eye(OLD.spec.dimension, dtype=np.float32)[::-1].copy())
+    for version in (1, 2):
+        replaced = TASK.policy if version == 1 else Policy(k=11)
+        fit = Fit(
+            version,
+            metric,
+            in_metric=True,
+            prototypes=None,
+            policy=Policy(k=10 + version),
+            replaced_version=version - 1,
+            replaced_policy=replaced,
+            unfitted_policy=TASK.policy,
+        )
+        for tenant, name in (("acme", "spam"), ("other", "other")):
+            await fits.put(tenant, name, fit)
+    for tenant, task in (("acme", TASK), ("other", before["other"])):
+        fitted = replace(task, fit_version=2, slot=Slot.B, slots={Slot.B: 2}, policy=Policy(k=12))
+        await store.put_document("task", tenant, task.name, task_to_document(fitted))
+    await store.put_document("task", "acme", "plain", task_to_document(before["plain"]))
+    return before
+
+
+async def test_fits_stay_with_their_vectors(engine: Engine) -> None:
+    """Tasks have the policy from before their first fit under another encoder; going back, their fits serve again."""
+    before = await fitted(engine)
+    old = await serving(engine)
+    stood = await old.documents("task", "acme")
+    status = await embedded_again(engine)
+    assert status.unfitted_tasks == (("acme", "spam"), ("other", "other"))
+    (event,) = await recorded(engine)
+    assert (event.change.task, event.change.fit_versions) == ("spam", (2, 0))
+    new = await serving(engine)
+    unfitted = {name: replace(task, policy_version=3) for name, task in (("spam", TASK), ("other", before["other"]))}
+    assert await new.documents("task", "acme") == {
+        "spam": task_to_document(unfitted["spam"]),
+        "plain": task_to_document(before["plain"]),
+    }
+    assert await new.documents("task", "other") == {"other": task_to_document(unfitted["other"])}
+    assert await new.documents("fit", "acme") == await new.documents("fit", "other") == {}
+
+    labels = (Label("spam"), Label("ham"), Label("new"))
+    await new.put_document("task", "acme", "spam", task_to_document(replace(unfitted["spam"], labels=labels)))
+    late = example("money that came late")
+    await put(new, NEW, [late])
+    status = await embedded_again(engine, back=True)
+    assert status.unfitted_tasks == ()
+    again = await serving(engine)
+    assert again.collections == old.collections
+    assert await nearest(again, OLD, "came late") == "money that came late"
+    there = task_from_document((await again.documents("task", "acme"))["spam"])
+    assert there == replace(task_from_document(stood["spam"]), labels=labels, policy_version=4)
+    fit = await Fits(again).serving("acme", there)
+    assert fit
+    assert fit.metric
+    (vector,) = await vectors(OLD, ["came late"])
+    query = SearchQuery("acme", "spam", fit.metric.project(vector), 1, slot=Slot.B)
+    ((found,),) = await again.search([query])
+    assert found.example_id == late.id, "it is in the fit's metric, too"
+
+
+async def test_n_grams(engine: Engine) -> None:
+    """Embedding again counts n-grams again: examples are found by what they look like."""
+    await stored(engine, ["m0ney for you", "see you later"])
+    await embedded_again(engine)
+    query = SearchQuery("acme", "spam", surface_vector("m0ney"), 5, view=View.SURFACE)
+    found = await (await serving(engine)).search([query], with_text=True)
+    assert [[neighbor.text for neighbor in by] for by in found] == [["m0ney for you"]]
+
+
+async def test_cut_short(engine: Engine) -> None:
+    """Cut short in the middle, the old vectors stay in force and take changes; the next run embeds the rest."""
+    examples = await stored(engine, [f"text number {i} of many" for i in range(200)])
+    assert len(examples) == 300
+    shop = Shop(engine, Counted(most=128))
+    reindexer = await shop.reindexer()
+    await reindexer.start(Source("letters"))
+    assert (await reindexer.finished()).phase is Phase.FAILED
+    await reindexer.close()
+    assert shop.counted.embedded == 128
+    old = await open_store(engine, OLD_SPACE)
+    assert await everything(old) == examples
+    assert await nearest(old, OLD, "text number 17") == "text number 17 of many"
+    gone = examples.pop(next(iter(examples)))
+    assert await old.delete("acme", gone.task, gone.id)
+
+    shop = Shop(engine)
+    again = await shop.reindexer()
+    with pytest.raises(CannotReindex, match="nothing is ready"):
+        await again.switch()
+    await ready(again)  # what it was begun with
+    await again.switch()
+    assert shop.counted.embedded == 300 - 128, "what was there is not embedded again"
+    assert await everything(await open_store(engine, NEW_SPACE)) == examples
+
+
+async def test_cut_short_before_the_switch(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut short when all but the switch is done, tasks and fits are as they were; the next run does it whole."""
+    await fitted(engine)
+    old = await open_store(engine, OLD_SPACE)
+    stood = [await old.every_document(kind) for kind in ("task", "fit")]
+    assert [len(found) for found in stood] == [3, 4]
+    reindexer = await Shop(engine).reindexer()
+    await ready(reindexer, "letters")
+
+    def cut(*_: object) -> None:
+        raise CutShortError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "_switched", cut)
+        with pytest.raises(CutShortError):
+            await reindexer.switch()
+    again = await open_store(engine, OLD_SPACE)
+    assert [await again.every_document(kind) for kind in ("task", "fit")] == stood
+    await Standing(engine, again).check()
+    assert (await reindexer.switch()).unfitted_tasks == (("acme", "spam"), ("other", "other"))
+
+
+async def test_back_and_dropped(engine: Engine) -> None:
+    """Going back gives the first answers, with what changed since; dropping the former leaves one space."""
+    shop, examples = Shop(engine), await stored(engine, ["money for you", "see you later", "who is there"])
+    await embedded_again(engine)
+    new = await serving(engine)
+    late = example("later than you think")
+    await put(new, NEW, [late])
+    gone = next(one for one in examples.values() if one.text == "who is there")
+    await new.delete("acme", gone.task, gone.id)
+    await touch(new, {"spam"})
+
+    reindexer = await shop.reindexer()
+    await ready(reindexer, back=True)
+    assert shop.counted.embedded == 1, "the others are there"
+    await reindexer.switch()
+    store = await serving(engine)
+    assert await everything(store) == {**{i: e for i, e in examples.items() if i != gone.id}, late.id: late}
+    assert await nearest(store, OLD, "than you think") == "later than you think"
+    former = (await reindexer.status()).former
+    assert former
+    assert former.space == NEW_SPACE
+    assert (await reindexer.drop_former()).former is None
+    assert not any(NEW_SPACE.key in name for name in await engine.collections())
+    assert former.state not in await engine.collections()
+    assert await nearest(store, OLD, "than you think") == "later than you think"
+    for refused in (reindexer.drop_former(), reindexer.start(Source(), back=True)):
+        with pytest.raises(CannotReindex):
+            await refused
+
+
+async def test_unreadable(engine: Engine) -> None:
+    """Examples in which the other encoder reads nothing are counted, and gone while it serves; going back, they are."""
+    examples = await stored(engine, ["money for you", "$$$ 100 %"])
+    lost = {e.id for e in examples.values() if e.text == "$$$ 100 %"}
+    reindexer = await Shop(engine).reindexer()
+    assert (await ready(reindexer, "letters")).left_out_count == len(lost)
+    assert await recorded(engine) == []
+    await reindexer.switch()
+    assert {own.id for event in await recorded(engine) for own in event.change.examples} == lost
+    assert (await everything(await serving(engine))).keys() == examples.keys() - lost
+    await embedded_again(engine, back=True)
+    assert await everything(await serving(engine)) == examples
+
+
+async def test_refusals(engine: Engine) -> None:
+    """The encoder in force, one that is not there, a second at a time, and another half-way are refused."""
+    reindexer = await Shop(engine).reindexer()
+    with pytest.raises(CannotReindex, match="nothing is stored"):
+        await reindexer.start(Source("letters"))
+    await stored(engine, ["money for you"])
+    with pytest.raises(CannotReindex, match="already"):
+        await ready(reindexer, "hashing")
+    with pytest.raises(ModelNotFound):
+        await ready(reindexer, "none")
+    with pytest.raises(CannotReindex, match="go on with"):
+        await reindexer.start(Source())
+    await reindexer.start(Source("letters"))
+    # The embedded store is one process's alone: what another's lease says is of one that has ended.
+    for other in (reindexer, *([await Shop(engine).reindexer()] if engine.kind == "server" else [])):
+        with pytest.raises(CannotReindex, match="wait for it"):
+            await other.start(Source("letters"))
+    assert (await reindexer.finished()).phase is Phase.READY
+    read = await read_places(engine)
+    assert read
+    building = read[0].building
+    assert building
+    half = replace(building, space=replace(building.space, key="third"))
+    assert await replace_places(engine, replace(read[0], building=half), read[1])
+    with pytest.raises(CannotReindex, match="cancel it first"):
+        await ready(reindexer, "letters")
+
+
+async def test_who_writes_looks_at_the_mark(engine: Engine, clock: FakeClock) -> None:
+    """While it is switched what is written is refused, and afterwards in what served; until then nothing is."""
+    await stored(engine, ["money for you"])
+    old = await serving(engine)
+    standing = Standing(engine, old, clock.now_us)
+    reindexer = await Shop(engine).reindexer(now_us=clock.now_us)
+    await ready(reindexer, "letters")
+    await standing.check()
+    looked: list[str] = []
+    carry = carry_documents
+
+    async def look(*arguments: Any) -> Any:
+        with pytest.raises(SpaceSwitching, match="in a moment"):
+            await standing.check()
+        looked.append("while")
+        return await carry(*arguments)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(module, "carry_documents", look)
+        await reindexer.switch()
+    assert looked == ["while"]
+    with pytest.raises(SpaceSwitching, match="since a moment"):
+        await standing.check()
+    await Standing(engine, await serving(engine), clock.now_us).check()
+
+
+async def test_a_switch_that_takes_too_long(engine: Engine, clock: FakeClock) -> None:
+    """After its time writes are let in again, and the switch, when it comes to its end, does not happen."""
+    await stored(engine, ["money for you"])
+    standing = Standing(engine, await serving(engine), clock.now_us)
+    reindexer = await Shop(engine).reindexer(now_us=clock.now_us)
+    await ready(reindexer, "letters")
+    carry = carry_documents
+
+    async def suspended(*arguments: Any) -> Any:
+        found = await carry(*arguments)
+        clock.advance(60)
+        await standing.check()
+        return found
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(module, "carry_documents", suspended)
+        with pytest.raises(SpaceSwitching, match="nothing has changed"):
+            await reindexer.switch()
+    await standing.check()
+    assert (await active(engine)).space == OLD_SPACE
+    await reindexer.switch()
+    assert (await active(engine)).space == NEW_SPACE
+
+
+async def test_writes_wait_for_other_replicas(engine: Engine) -> None:
+    """Where others may not have heard of a switch yet, nothing is written until they have."""
+    await stored(engine, ["money for you"])
+    seen: list[str] = []
+
+    async def pause(seconds: float) -> None:
+        places = await stored_places(engine)
+        assert places
+        assert (places.active.space, seconds) == (NEW_SPACE, 7.0)
+        with pytest.raises(SpaceSwitching, match="in a moment"):
+            await Standing(engine, store_of(engine, places.active)).check()
+        seen.append("settling")
+
+    reindexer = await Shop(engine).reindexer(settle_seconds=7.0, pause=pause)
+    await ready(reindexer, "letters")
+    await reindexer.switch()
+    assert seen == ["settling"]
+    await Standing(engine, await serving(engine)).check()
+
+
+async def test_a_later_layout_is_refused(engine: Engine) -> None:
+    """A store that a later version has laid out is not opened, and the message says what to do."""
+    await stored(engine, ["money for you"])
+    documents = QdrantStore(engine, "")
+    body = await documents.document(*SPACE_DOCUMENT)
+    assert body
+    assert body.pop("schema") == 1
+    await documents.put_document(*SPACE_DOCUMENT, body)
+    await open_store(engine, OLD_SPACE)  # what has no version is of the first
+    await documents.put_document(*SPACE_DOCUMENT, {**body, "schema": 2})
+    with pytest.raises(StoreTooNew, match="start a later nearvote"):
+        await open_store(engine, OLD_SPACE)
+
+
+async def test_an_earlier_layout_is_migrated(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store of an earlier layout serves, and is brought to the present one by a reindex with the same encoder."""
+    examples = await stored(engine, ["money for you", "see you later"])
+    monkeypatch.setattr(places_module, "SCHEMA_VERSION", 2)
+    assert await everything(await open_store(engine, OLD_SPACE)) == examples
+    old = await active(engine)
+    status = await embedded_again(engine, "hashing")
+    assert status.former == old
+    now = await active(engine)
+    assert (old.schema, now.schema, now.space) == (1, 2, OLD_SPACE)
+    assert now.examples != old.examples
+    assert await everything(await open_store(engine, OLD_SPACE)) == examples
