@@ -60,6 +60,8 @@ def test_every_change_is_recorded(server: Server) -> None:
         assert server.cli("examples", "import", "-t", "mood", str(file)).returncode == 0
         client.add_example("mood", drafts[0].text, ["bad"], weight=2.0)
         assert server.cli("tasks", "update", "mood", "--margin-floor", "0.2").returncode == 0
+        client.start_shadow("mood", Policy(k=7), share=1.0)
+        client.stop_shadow("mood")
         client.start_shadow("mood", Policy(k=5), share=1.0)
         client.promote_shadow("mood")
         assert server.cli("fit", "-t", "mood").returncode == 0
@@ -77,6 +79,9 @@ def test_every_change_is_recorded(server: Server) -> None:
         "examples_added",
         "examples_changed",
         "task_updated",
+        "shadow_started",
+        "shadow_stopped",
+        "shadow_started",
         "shadow_promoted",
         "task_fitted",
         "fit_rolled_back",
@@ -87,8 +92,8 @@ def test_every_change_is_recorded(server: Server) -> None:
         "task_deleted",
     ]
     assert all(str(one["address"]).startswith("ipv4:127.0.0.1:") for one in events)
-    assert [one.get("example_count") for one in events] == [None, 1, 29, 1, *[None] * 4, 1, 1, 1, 29, None]
-    assert (events[6]["fit_versions"], events[7]["fit_versions"]) == ([0, 1], [1, 0])
+    assert [one.get("example_count") for one in events] == [None, 1, 29, 1, *[None] * 7, 1, 1, 1, 29, None]
+    assert (events[9]["fit_versions"], events[10]["fit_versions"]) == ([0, 1], [1, 0])
     assert events[3]["examples"] == [
         {
             "id": first.id,
@@ -100,17 +105,16 @@ def test_every_change_is_recorded(server: Server) -> None:
     assert [one["time"] for one in events] == sorted(str(one["time"]) for one in events)
 
 
-# Calls that change nothing, those whose change is of no state that is kept, those of feedback that only waits, and
-# those of policies that are only tried.
+# Calls that change nothing, those whose change is of no state that is kept, and those of feedback that only waits.
 _READS = {
     "GetExample", "ListExamples", "SearchExamples", "ExportExamples", "GetTask", "ListTasks", "GetFitJob",
     "CancelFitJob", "GetFit", "CheckExamples", "GetFeedback", "ListFeedback", "PreviewPromotion", "SubmitFeedback",
-    "RejectFeedback", "StartShadow", "ListShadows", "StopShadow",
+    "RejectFeedback", "ListShadows",
 }  # fmt: skip
 _RECORDED = {
     "CreateExample", "BatchCreateExamples", "DeleteExample", "DeleteExamples", "ImportExamples", "CreateTask",
     "UpdateTask", "DeleteTask", "StartFit", "RollBackFit", "PromoteFeedback", "RevokeFeedback",
-    "PromoteShadow",
+    "StartShadow", "StopShadow", "PromoteShadow",
 }  # fmt: skip
 
 

@@ -19,7 +19,7 @@ import qdrant_edge as edge
 from nearvote.errors import InvalidSetting, NearvoteError, StoreLocked, StoreUnavailable
 from nearvote.examples.disk import Disk
 from nearvote.examples.edge_call import call_edge, is_failure
-from nearvote.examples.edge_index import build_index, forget_index, is_collection, keep_as, load_indexed
+from nearvote.examples.edge_index import build_index, candidates_of, forget_index, is_collection, keep_as, load_indexed
 from nearvote.examples.edge_layout import is_of_former_layout, new_config
 from nearvote.examples.edge_payloads import Payloads
 from nearvote.examples.edge_rarity import Rarities
@@ -84,6 +84,7 @@ class EdgeEngine:
         self._lock: int | None = lock
         self._disk = Disk(folder, lock, min_free_bytes)
         self._shards: dict[str, edge.EdgeShard] = {}
+        self._candidates: dict[str, int] = {}
         self._rarities = Rarities()
         self._payloads = Payloads()
         self._asked: deque[_Asked] = deque()
@@ -98,6 +99,7 @@ class EdgeEngine:
                     if is_of_former_layout(path):
                         vacuum_collection(path)
                     self._shards[path.name] = load_indexed(path, self._storage)
+                    self._candidates[path.name] = candidates_of(path)
         except BaseException as error:
             self._close()
             if not is_failure(error) or isinstance(error, NearvoteError):
@@ -125,6 +127,7 @@ class EdgeEngine:
         with self._disk.moving():
             draft.rename(self._folder / name)
         self._shards[name] = call_edge(edge.EdgeShard.load, str(self._folder / name))
+        self._candidates[name] = candidates_of(self._folder / name)
 
     async def drop_collection(self, name: str) -> None:
         """Deletes a collection, if there is one of this name."""
@@ -226,7 +229,8 @@ class EdgeEngine:
         try:
             collection = part[0][0].collection
             shard = self._shards[collection]
-            batch = edge.QueryBatchRequest([query_to_edge(query, self._storage) for query in queries])
+            candidates = self._candidates[collection]
+            batch = edge.QueryBatchRequest([query_to_edge(query, self._storage, candidates) for query in queries])
             found = call_edge(shard.query_batch, batch)
             every_hit = iter(self._payloads.hits(shard, collection, found, [query.fields for query in queries]))
             hits = [[next(every_hit) for _ in own] for _, own in part]

@@ -20,6 +20,11 @@ _LEAST_NEW = 2_000
 _NEW_SHARE = 0.2
 # So many take some three seconds at a start; for more, somebody has to say that they may wait.
 _MOST_AT_START = 20_000
+# Of the 20 nearest so many find .996 among 10,000, where 64 find .994; of 100,000, with the 201 of there, .990, where 100
+# find .976 (HNSW of 16 links, which 320 candidates bring to .991).
+_CANDIDATES = 80
+_CANDIDATES_AT = 10_000
+_CANDIDATES_GROWTH = 0.4
 
 _log = structlog.get_logger(__name__)
 
@@ -57,6 +62,12 @@ def keep_as(path: Path, storage: VectorStorage) -> None:
     if storage_of(path) not in {None, storage}:
         forget_index(path)  # first: cut short here, the next start does it again
         set_storage(path, storage)
+
+
+def candidates_of(path: Path) -> int:
+    """How many candidates a search of a shard's index keeps at a time, HNSW's ef: more in a larger one."""
+    growth = float(max(1.0, _indexed(path) / _CANDIDATES_AT) ** _CANDIDATES_GROWTH)
+    return round(_CANDIDATES * growth)
 
 
 def build_index(path: Path) -> int:

@@ -38,20 +38,28 @@ def vectors_from_edge(vectors: Any) -> dict[str, Vector]:
     }
 
 
-def _search_params(storage: VectorStorage) -> edge.SearchParams:
+def _search_params(storage: VectorStorage, candidates: int) -> edge.SearchParams:
     if storage.quantization == "none":
-        return edge.SearchParams(quantization=edge.QuantizationSearchParams(ignore=True))
-    return edge.SearchParams(quantization=edge.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLING))
+        how = edge.QuantizationSearchParams(ignore=True)
+    else:
+        how = edge.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLING)
+    return edge.SearchParams(hnsw_ef=candidates, quantization=how)
 
 
-def query_to_edge(query: NearestQuery, storage: VectorStorage) -> edge.QueryRequest:
-    """A search for the nearest points, of vectors kept so, without their payloads; the vector is already weighed."""
+def query_to_edge(query: NearestQuery, storage: VectorStorage, candidates: int) -> edge.QueryRequest:
+    """A search for the nearest points, without their payloads.
+
+    Args:
+        query: What is searched for; its vector is already weighed.
+        storage: How vectors are kept.
+        candidates: How many the index keeps at a time.
+    """
     return edge.QueryRequest(
         query=edge.Query.Nearest(vector_to_edge(query.vector), using=query.using),
         filter=filter_to_edge(query.match),
         limit=query.limit,
         with_payload=False,
-        params=_search_params(storage),
+        params=_search_params(storage, candidates),
     )
 
 
