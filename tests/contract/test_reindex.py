@@ -1,24 +1,22 @@
 """Another encoder: everything is embedded again beside what serves, and switched to and back by one write."""
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
 
 from nearvote.audit.event import Event
 from nearvote.audit.log import EventQuery
-from nearvote.errors import CannotReindex, EncoderMismatch, ModelNotFound, SpaceSwitching, StoreTooNew
+from nearvote.errors import CannotReindex, EncoderMismatch, ModelNotFound, StoreTooNew
 from nearvote.examples import places as places_module
 from nearvote.examples.audit_store import open_audit_store
 from nearvote.examples.engine import Engine
-from nearvote.examples.places import SPACE_DOCUMENT, Source, read_places, replace_places, stored_places
+from nearvote.examples.places import SPACE_DOCUMENT, Source, read_places, replace_places
 from nearvote.examples.qdrant_store import QdrantStore
-from nearvote.examples.spaces import open_store, store_of
+from nearvote.examples.spaces import open_store
 from nearvote.examples.standing import Standing
 from nearvote.examples.store import SearchQuery
 from nearvote.reindex import reindexer as module
-from nearvote.reindex.documents import carry_documents
 from nearvote.reindex.status import Phase
 from nearvote.tasks.document import task_from_document, task_to_document
 from nearvote.tasks.fit import Fit
@@ -28,7 +26,6 @@ from nearvote.text.surface import surface_vector
 from nearvote.voting.metric import LinearMetric, Slot
 from nearvote.voting.neighbor import View
 from nearvote.voting.policy import Policy
-from tests.conftest import FakeClock
 from tests.contract.reindexed import (
     NEW,
     NEW_SPACE,
@@ -311,74 +308,23 @@ async def test_refusals(engine: Engine) -> None:
         await ready(reindexer, "letters")
 
 
-async def test_who_writes_looks_at_the_mark(engine: Engine, clock: FakeClock) -> None:
-    """While it is switched what is written is refused, and afterwards in what served; until then nothing is."""
-    await stored(engine, ["money for you"])
+async def test_what_was_deleted_stays_deleted(engine: Engine) -> None:
+    """Going back, neither documents nor a task's examples come back that were deleted under the other encoder."""
+    await stored(engine, ["money for you", "$$$ 100 %"])
     old = await serving(engine)
-    standing = Standing(engine, old, clock.now_us)
-    reindexer = await Shop(engine).reindexer(now_us=clock.now_us)
-    await ready(reindexer, "letters")
-    await standing.check()
-    looked: list[str] = []
-    carry = carry_documents
-
-    async def look(*arguments: Any) -> Any:
-        with pytest.raises(SpaceSwitching, match="in a moment"):
-            await standing.check()
-        looked.append("while")
-        return await carry(*arguments)
-
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(module, "carry_documents", look)
-        await reindexer.switch()
-    assert looked == ["while"]
-    with pytest.raises(SpaceSwitching, match="since a moment"):
-        await standing.check()
-    await Standing(engine, await serving(engine), clock.now_us).check()
-
-
-async def test_a_switch_that_takes_too_long(engine: Engine, clock: FakeClock) -> None:
-    """After its time writes are let in again, and the switch, when it comes to its end, does not happen."""
-    await stored(engine, ["money for you"])
-    standing = Standing(engine, await serving(engine), clock.now_us)
-    reindexer = await Shop(engine).reindexer(now_us=clock.now_us)
-    await ready(reindexer, "letters")
-    carry = carry_documents
-
-    async def suspended(*arguments: Any) -> Any:
-        found = await carry(*arguments)
-        clock.advance(60)
-        await standing.check()
-        return found
-
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(module, "carry_documents", suspended)
-        with pytest.raises(SpaceSwitching, match="nothing has changed"):
-            await reindexer.switch()
-    await standing.check()
-    assert (await active(engine)).space == OLD_SPACE
-    await reindexer.switch()
-    assert (await active(engine)).space == NEW_SPACE
-
-
-async def test_writes_wait_for_other_replicas(engine: Engine) -> None:
-    """Where others may not have heard of a switch yet, nothing is written until they have."""
-    await stored(engine, ["money for you"])
-    seen: list[str] = []
-
-    async def pause(seconds: float) -> None:
-        places = await stored_places(engine)
-        assert places
-        assert (places.active.space, seconds) == (NEW_SPACE, 7.0)
-        with pytest.raises(SpaceSwitching, match="in a moment"):
-            await Standing(engine, store_of(engine, places.active)).check()
-        seen.append("settling")
-
-    reindexer = await Shop(engine).reindexer(settle_seconds=7.0, pause=pause)
-    await ready(reindexer, "letters")
-    await reindexer.switch()
-    assert seen == ["settling"]
-    await Standing(engine, await serving(engine)).check()
+    await old.put_document("task", "acme", "abuse", task_to_document(replace(TASK, name="abuse")))
+    for name in ("spam", "abuse"):
+        await old.put_document("shadow", "acme", name, {})
+    await embedded_again(engine)
+    new = await serving(engine)
+    await new.delete_document("shadow", "acme", "spam")
+    await new.delete_document("task", "acme", "abuse")
+    await new.delete_task("acme", "abuse")
+    await touch(new, {"abuse"})
+    await embedded_again(engine, back=True)
+    back = await serving(engine)
+    assert (await back.documents("shadow", "acme")).keys() == {"abuse"}
+    assert {one.task for one in (await everything(back)).values()} == {"spam"}
 
 
 async def test_a_later_layout_is_refused(engine: Engine) -> None:

@@ -4,12 +4,13 @@ Fits are of vectors, and stay with theirs, each with its policy. Everything else
 a run that is cut short leaves what the next one writes over.
 """
 
+from collections.abc import AsyncIterator
 from dataclasses import replace
 
 from nearvote.access.caller import Caller
 from nearvote.audit.event import Action
 from nearvote.audit.log import Recorder
-from nearvote.examples.engine import Engine, Point
+from nearvote.examples.engine import Engine, Found, Point
 from nearvote.examples.places import SPACE_DOCUMENT
 from nearvote.examples.qdrant_store import QdrantStore
 from nearvote.reindex.sync import LEFT_OUT_KIND
@@ -28,20 +29,22 @@ _NOT_COPIED = {SPACE_DOCUMENT[0], LEASES_KIND, FITS_KIND, LEFT_OUT_KIND, TASKS_K
 async def carry_documents(
     engine: Engine, source: QdrantStore, target: QdrantStore, audit: Recorder, by: Caller
 ) -> tuple[tuple[str, str], ...]:
-    """Writes the documents of the source to the target.
+    """Writes the documents of the source to the target, and deletes what the target alone has.
 
     Returns:
         Tenants and tasks that have a fit in the source and none in the target: they have the policy from before their
         first fit.
     """
     old_name, new_name = source.collections["state"], target.collections["state"]
-    for kind in sorted((await engine.facet(old_name, "kind", {}, _MAX_KINDS)).keys() - _NOT_COPIED):
-        from_id = None
-        while True:
-            found, from_id = await engine.scroll(old_name, {"kind": kind}, _PAGE, from_id)
-            await engine.upsert(new_name, [Point(one.id, one.payload) for one in found])
-            if from_id is None:
-                break
+    kinds = {kind for name in (old_name, new_name) for kind in await engine.facet(name, "kind", {}, _MAX_KINDS)}
+    for kind in sorted(kinds - _NOT_COPIED):
+        copied: set[str] = set()
+        async for page in _pages(engine, old_name, kind):
+            await engine.upsert(new_name, [Point(one.id, one.payload) for one in page])
+            copied |= {one.id for one in page}
+        there = [one async for page in _pages(engine, new_name, kind) for one in page]
+        for gone in (one.payload for one in there if one.id not in copied):  # deleted since it was served
+            await target.delete_document(kind, gone["tenant"], gone["name"])
     present = {(tenant, name): body for tenant, name, body in await target.every_document(TASKS_KIND)}
     unfitted = []
     for tenant, name, body in await source.every_document(TASKS_KIND):
@@ -56,8 +59,18 @@ async def carry_documents(
         await target.put_document(TASKS_KIND, tenant, name, task_to_document(carried))
     for (tenant, name), body in present.items():  # deleted since it was served
         await Fits(target).delete_all(tenant, task_from_document(body))
+        await target.delete_task(tenant, name)  # those of its examples that were left out
         await target.delete_document(TASKS_KIND, tenant, name)
     return tuple(sorted(unfitted))
+
+
+async def _pages(engine: Engine, collection: str, kind: str) -> AsyncIterator[list[Found]]:
+    from_id = None
+    while True:
+        found, from_id = await engine.scroll(collection, {"kind": kind}, _PAGE, from_id)
+        yield found
+        if from_id is None:
+            return
 
 
 async def _carried(source: QdrantStore, tenant: str, task: Task, before: Task | None) -> Task:

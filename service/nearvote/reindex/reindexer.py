@@ -150,10 +150,14 @@ class Reindexer:
 
         Raises:
             CannotReindex: It is just about to switch, or another replica has just begun.
+            SpaceSwitching: Another replica is just about to switch.
         """
         if self.is_switching:
             raise _running()
         await self.stop()
+        places, _ = await self._read()
+        if places.switching_until_us > self._now_us():  # another replica is, and needs what this would drop
+            raise SpaceSwitching("another encoder's vectors come to be served: ask again in a moment")
         await self._leases.revoke("", _LEASE)  # another replica's, which notices
         await self._let_go()
         self._progress = Status(Phase.IDLE)
@@ -280,7 +284,13 @@ class Reindexer:
     ) -> tuple[tuple[str, str], ...]:
         """Keeps writes out, brings the last ones along, and switches."""
         mark = self._now_us() + round(_SWITCH_SECONDS * 1e6)
-        places = await self._change(lambda places: replace(places, switching_until_us=mark))
+
+        def marked(places: Places) -> Places:
+            if not _is_building(places, place):
+                raise CannotReindex("another replica has let go of what was embedded: begin anew")
+            return replace(places, switching_until_us=mark)
+
+        places = await self._change(marked)
         serving, beside = store_of(self._engine, places.active), store_of(self._engine, place)
         until = 0
         try:
@@ -349,9 +359,13 @@ class Reindexer:
 
 
 def _switched(places: Places, place: Place, mark: int, until_us: int) -> Places:
-    if places.switching_until_us != mark:  # somebody has written since
+    if places.switching_until_us != mark or not _is_building(places, place):  # somebody has written since, or cancelled
         raise SpaceSwitching("the switch took so long that it was given up, and nothing has changed: try it again")
     return Places(place, places.feedback, places.active, None, until_us, places.active.space.key)
+
+
+def _is_building(places: Places, place: Place) -> bool:
+    return places.building is not None and places.building.state == place.state
 
 
 def _running() -> CannotReindex:
