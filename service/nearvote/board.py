@@ -24,11 +24,16 @@ FOLLOW_SECONDS = 1.0
 
 
 class Switches(Protocol):
-    """Tells whether this process itself is about to switch."""
+    """Tells what this process itself does for a switch."""
 
     @property
     def is_switching(self) -> bool:
-        """Whether it is."""
+        """Whether it is about to switch."""
+        ...
+
+    @property
+    def has_encoder(self) -> bool:
+        """Whether it has loaded, or loads, the encoder that is to serve."""
         ...
 
 
@@ -49,6 +54,7 @@ class Board:
         self._former: set[asyncio.Task[None]] = set()
         self._closing = asyncio.Event()
         self._ahead: Prepared | None = None
+        self._loading: asyncio.Task[None] | None = None  # ahead, beside what looks whether another has switched
         self._not_loaded = ""  # key of the space whose encoder could not be loaded; said once
 
     @property
@@ -61,6 +67,11 @@ class Board:
         if isinstance(self._now, str):
             raise SpaceSwitching(self._now)
         return self._now
+
+    @property
+    def last(self) -> Serving:
+        """What answers, or did last."""
+        return self._last or self.now
 
     async def prepare(self, source: Source) -> Prepared:
         """Loads an encoder."""
@@ -104,27 +115,31 @@ class Board:
         Raises:
             StoreUnavailable: The store did not answer.
         """
+        last = self._last
         places = await stored_places(self._shared.engine)
-        if places is None or self._last is None or switches.is_switching:
+        if places is None or last is None or switches.is_switching or last is not self._last:  # it was read before
             return
-        if places.examples != self._last.store.collections["examples"]:
+        coming = places.building
+        if places.examples != last.store.collections["examples"]:
             await self._catch_up(places)
         elif isinstance(self._now, str):  # they went back to what is here
-            self._now = self._last
-        elif (
-            self._shared.engine.kind == "server"
-            and (coming := places.building)
-            and self._not_loaded != coming.space.key
-        ):
-            await self._load_ahead(coming.space.key, coming.source)
+            self._now = last
+        elif self._loading is not None and not self._loading.done():
+            pass
+        elif coming is None:
+            await self._let_go()
+        elif self._shared.engine.kind == "server" and not switches.has_encoder and self._not_loaded != coming.space.key:
+            self._loading = asyncio.create_task(self._load_beside(coming.space.key, coming.source))
 
     async def close(self) -> None:
         """Takes everything apart."""
         self._closing.set()
         await asyncio.gather(*self._former, return_exceptions=True)
+        if self._loading is not None:
+            self._loading.cancel()
+            await asyncio.wait([self._loading])
         await self._present.aclose()
-        if self._ahead is not None:
-            await self._ahead.close()
+        await self._let_go()
 
     async def _catch_up(self, places: Places) -> None:
         active = places.active
@@ -133,23 +148,30 @@ class Board:
             self._now = (
                 f"{active.space.model} serves elsewhere, and this replica has not loaded it: ask again, or another one"
             )
+            if self._loading is not None:
+                await asyncio.wait([self._loading])
             await self._load_ahead(active.space.key, active.source)
         prepared, self._ahead = self._ahead, None
         if prepared is None:
             return
-        await self.rest()
-        async with self.opened(prepared, store_of(self._shared.engine, active)) as take_over:
-            take_over()
-        await prepared.close()
+        try:
+            await self.rest()
+            async with self.opened(prepared, store_of(self._shared.engine, active)) as take_over:
+                take_over()
+        finally:
+            await prepared.close()
         _log.info("encoder_switched", model=active.space.model, by="another replica")
 
+    async def _load_beside(self, key: str, source: Source) -> None:
+        try:
+            await self._load_ahead(key, source)
+        except Exception as error:  # noqa: BLE001 - the next look tries again
+            _log.warning("not_loaded_ahead", cause=cause_of(error))
+
     async def _load_ahead(self, key: str, source: Source) -> None:
-        ahead, self._ahead = self._ahead, None
-        if ahead is not None and ahead.space.key == key:
-            self._ahead = ahead
+        if self._ahead is not None and self._ahead.space.key == key:
             return
-        if ahead is not None:
-            await ahead.close()
+        await self._let_go()
         try:
             prepared = await self._prepare(source)
         except StartupError as error:
@@ -163,6 +185,11 @@ class Board:
         if self._not_loaded != key:
             _log.error("encoder_not_loaded", cause=cause, next="not serving while it serves elsewhere")
         self._not_loaded = key
+
+    async def _let_go(self) -> None:
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            await ahead.close()
 
     def _tell(self, serving: Serving) -> None:
         metrics = self._shared.metrics

@@ -82,19 +82,20 @@ _HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 
 # What each service stands on; "" is the whole process.
 _NEEDS = {
-    _CLASSIFICATION: ("encoder", "store"),
-    _EXAMPLE: ("encoder", "store", "writes"),
-    _TASK: ("store", "writes"),
-    _LEARNING: ("encoder", "store", "writes"),
-    _AUDIT: ("store",),
-    _FEEDBACK: ("encoder", "store", "writes"),
-    _INFO: ("store",),
+    _CLASSIFICATION: ("encoder", "store", "space"),
+    _EXAMPLE: ("encoder", "store", "space", "writes"),
+    _TASK: ("store", "space", "writes"),
+    _LEARNING: ("encoder", "store", "space", "writes"),
+    _AUDIT: ("store", "space"),
+    _FEEDBACK: ("encoder", "store", "space", "writes"),
+    _INFO: ("store", "space"),
     _REINDEX: ("store", "writes"),
-    "": ("encoder", "store"),
-    "liveness": ("encoder",),  # what a restart may mend; it does not bring back a store that is away
+    "": ("encoder", "store", "space"),
+    # What a restart may mend: it brings back neither a store that is away nor an encoder that is not on this machine.
+    "liveness": ("encoder",),
 }
 # Where a message whose examples can't be searched gets an abstention, labelling goes on without the store.
-_NEEDS_WHEN_ABSTAINING = {**_NEEDS, _CLASSIFICATION: ("encoder",), "": ("encoder",)}
+_NEEDS_WHEN_ABSTAINING = {**_NEEDS, _CLASSIFICATION: ("encoder", "space"), "": ("encoder", "space")}
 
 
 async def serve(settings: Settings, seed_progress: Progress) -> None:
@@ -135,6 +136,7 @@ async def _serving(settings: Settings, parts: Parts) -> AsyncIterator[Callable[[
         {
             "encoder": lambda: _check_encoder(parts),
             "store": lambda: _check_store(parts),
+            "space": lambda: _check_space(parts),
             "writes": lambda: _check_writes(parts),
         },
         _NEEDS if settings.on_store_failure == "error" else _NEEDS_WHEN_ABSTAINING,
@@ -287,7 +289,8 @@ def _serve_metrics(settings: Settings, parts: Parts) -> Callable[[], None]:
 
 async def _check_encoder(parts: Parts) -> None:
     """An encoder is well while it gets on with its work or, when it has none, answers a probe."""
-    batcher, encoder = parts.now.batcher, parts.now.encoder
+    serving = parts.board.last
+    batcher, encoder = serving.batcher, serving.encoder
     if batcher.stalled_seconds > _STALLED_SECONDS:
         raise TimeoutError("no batch has come to its end")
     if batcher.stalled_seconds == 0:
@@ -295,13 +298,18 @@ async def _check_encoder(parts: Parts) -> None:
 
 
 async def _check_store(parts: Parts) -> None:
-    await parts.now.store.ping()
+    await parts.board.last.store.ping()
+
+
+async def _check_space(parts: Parts) -> None:
+    """Something answers: no other replica has switched to an encoder that is not loaded here."""
+    _ = parts.now
 
 
 async def _check_writes(parts: Parts) -> None:
     """The store takes writes, as far as is known: it is tried only where the last one failed."""
     if parts.engine.last_write_failed:
-        await parts.now.store.try_writing()
+        await parts.board.last.store.try_writing()
 
 
 async def _count_examples(parts: Parts) -> None:

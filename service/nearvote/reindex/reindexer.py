@@ -82,6 +82,11 @@ class Reindexer:
         """Whether this process is about to let other vectors serve."""
         return self._progress.phase is Phase.SWITCHING
 
+    @property
+    def has_encoder(self) -> bool:
+        """Whether this process has loaded, or loads, the encoder that is to serve."""
+        return self._built is not None or self._progress.phase is Phase.LOADING
+
     async def status(self) -> Status:
         """How far it is.
 
