@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ import pytest
 import qdrant_edge as edge
 
 from nearvote.errors import StoreUnavailable
-from nearvote.examples import edge_payloads, edge_rarity
+from nearvote.examples import edge_engine, edge_payloads, edge_rarity
 from nearvote.examples.edge_engine import EdgeEngine
 from nearvote.examples.engine import NearestQuery, Point, Schema, Sparse
 
@@ -154,6 +154,48 @@ async def test_payloads_are_those_that_are_stored(engine: EdgeEngine, monkeypatc
     await engine.create_collection("c", SCHEMA)
     await engine.upsert("c", [point(4, [COMMON], n=9)])
     assert await found() == [[9]]
+
+
+async def test_a_write_that_fails_half_way(engine: EdgeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is kept goes also where a write fails that was made in part."""
+    await engine.upsert("c", [point(0, [COMMON], n=0)])
+    asked = query(COMMON)
+    whole = edge_engine.call_edge
+
+    def broken(operation: Callable[..., object], *arguments: object) -> object:
+        done = whole(operation, *arguments)
+        if getattr(operation, "__name__", "") == "update":
+            raise StoreUnavailable("half way")
+        return done
+
+    writes = (
+        lambda: engine.upsert("c", [point(0, [COMMON], n=1)]),
+        lambda: engine.set_payload("c", {"task": "spam"}, {"n": 2}),
+        lambda: engine.put_if("c", point(0, [COMMON], n=3), {"n": 2}),
+    )
+    for n, write in enumerate(writes, start=1):
+        await engine.nearest("c", [asked])
+        with monkeypatch.context() as patched:
+            patched.setattr(edge_engine, "call_edge", broken)
+            with pytest.raises(StoreUnavailable, match="half way"):
+                await write()
+        assert [hit.payload["n"] for hit in (await engine.nearest("c", [asked]))[0]] == [n]
+
+
+async def test_a_collection_that_is_gone(engine: EdgeEngine) -> None:
+    """Who still asks a collection that was dropped, before or while it waits, is told to try again."""
+    await engine.upsert("c", [point(0, [COMMON])])
+    waiting = asyncio.create_task(engine.nearest("c", [query(COMMON)]))
+    await asyncio.sleep(0)
+    await engine.drop_collection("c")
+    for asked in (
+        waiting,
+        engine.nearest("c", [query(COMMON)]),
+        engine.count("c", {}),
+        engine.upsert("c", [point(0, [])]),
+    ):
+        with pytest.raises(StoreUnavailable):
+            await asked
 
 
 async def test_payloads_are_read_once(engine: EdgeEngine, monkeypatch: pytest.MonkeyPatch) -> None:

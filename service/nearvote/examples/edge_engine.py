@@ -147,9 +147,8 @@ class EdgeEngine:
         if points:
             self._disk.check_writing()
             batch = [edge.Point(point.id, vectors_to_edge(point.vectors), point.payload) for point in points]
-            call_edge(self._shards[collection].update, edge.UpdateOperation.upsert_points(batch))
-            self._rarities.written(collection, points)
-            self._payloads.written(collection, points)
+            self._written(collection, points)
+            call_edge(self._shard(collection).update, edge.UpdateOperation.upsert_points(batch))
             await asyncio.sleep(0)
 
     async def put_if(self, collection: str, point: Point, match: Match | None) -> None:
@@ -160,37 +159,42 @@ class EdgeEngine:
             condition=None if match is None else filter_to_edge(match),
             update_mode=edge.UpdateMode.InsertOnly if match is None else edge.UpdateMode.UpdateOnly,
         )
-        call_edge(self._shards[collection].update, operation)
-        self._payloads.written(collection, [point])
+        self._written(collection, [point])
+        call_edge(self._shard(collection).update, operation)
         await asyncio.sleep(0)
+
+    def _written(self, collection: str, points: Sequence[Point]) -> None:
+        # Before they are: nobody reads in between, and one that fails may have been made in part.
+        self._rarities.written(collection, points)
+        self._payloads.written(collection, points)
 
     async def set_vectors(self, collection: str, vectors: Mapping[str, Mapping[str, Vector]]) -> None:
         """Sets named vectors of points that are there."""
         if vectors:
             self._disk.check_writing()
             batch = [edge.PointVectors(id_, vectors_to_edge(named)) for id_, named in vectors.items()]
-            call_edge(self._shards[collection].update, edge.UpdateOperation.update_vectors(batch))
+            call_edge(self._shard(collection).update, edge.UpdateOperation.update_vectors(batch))
             await asyncio.sleep(0)
 
     async def set_payload(self, collection: str, match: Match, payload: Payload) -> None:
         """Sets payload fields of all points that match."""
         self._disk.check_writing()
         operation = edge.UpdateOperation.set_payload_by_filter(filter_to_edge(match), payload)
-        call_edge(self._shards[collection].update, operation)
         self._payloads.forget(collection)
+        call_edge(self._shard(collection).update, operation)
         await asyncio.sleep(0)
 
     async def delete(self, collection: str, match: Match) -> None:
         """Deletes all points that match."""
         self._disk.check_writing()  # what is deleted is written down, too
-        call_edge(self._shards[collection].update, edge.UpdateOperation.delete_points_by_filter(filter_to_edge(match)))
         self._rarities.deleted(collection, match)
+        call_edge(self._shard(collection).update, edge.UpdateOperation.delete_points_by_filter(filter_to_edge(match)))
 
     async def nearest(self, collection: str, queries: Sequence[NearestQuery]) -> list[list[Hit]]:
         """The points nearest to each query. What is asked in the same turn of the loop goes together."""
         if not queries:
             return []
-        queries = await self._rarities.weighed(self._shards[collection], collection, queries)
+        queries = await self._rarities.weighed(self._shard(collection), collection, queries)
         asked = _Asked(collection, queries, asyncio.get_running_loop().create_future())
         self._asked.append(asked)
         if self._answering is None or self._answering.done():
@@ -228,7 +232,7 @@ class EdgeEngine:
         queries = [query for _, own in part for query in own]
         try:
             collection = part[0][0].collection
-            shard = self._shards[collection]
+            shard = self._shard(collection)
             candidates = self._candidates[collection]
             batch = edge.QueryBatchRequest([query_to_edge(query, self._storage, candidates) for query in queries])
             found = call_edge(shard.query_batch, batch)
@@ -247,7 +251,7 @@ class EdgeEngine:
     async def retrieve(self, collection: str, ids: Sequence[str], fields: tuple[str, ...] | None) -> list[Found]:
         """The points of these ids."""
         with_payload = True if fields is None else list(fields)
-        records = call_edge(self._shards[collection].retrieve, list(ids), with_payload, False)  # noqa: FBT003
+        records = call_edge(self._shard(collection).retrieve, list(ids), with_payload, False)  # noqa: FBT003
         return [Found(str(record.id), record.payload or {}) for record in records]
 
     async def scroll(
@@ -261,7 +265,7 @@ class EdgeEngine:
             with_payload=True,
             with_vector=list(vectors) if vectors else False,
         )
-        records, following = call_edge(self._shards[collection].scroll, request)
+        records, following = call_edge(self._shard(collection).scroll, request)
         await asyncio.sleep(0)
         found = [
             Found(str(record.id), record.payload or {}, vectors=vectors_from_edge(record.vector)) for record in records
@@ -270,29 +274,35 @@ class EdgeEngine:
 
     async def count(self, collection: str, match: Match) -> int:
         """How many points match."""
-        return call_edge(self._shards[collection].count, edge.CountRequest(exact=True, filter=filter_to_edge(match)))
+        return call_edge(self._shard(collection).count, edge.CountRequest(exact=True, filter=filter_to_edge(match)))
 
     async def least(self, collection: str, key: str, match: Match) -> int | None:
         """The smallest value that an integer field has among the points that match."""
         request = edge.ScrollRequest(
             limit=1, filter=filter_to_edge(match), with_payload=[key], with_vector=False, order_by=edge.OrderBy(key)
         )
-        records, _ = call_edge(self._shards[collection].scroll, request)
+        records, _ = call_edge(self._shard(collection).scroll, request)
         return (records[0].payload or {})[key] if records else None
 
     async def facet(self, collection: str, key: str, match: Match, limit: int) -> dict[str, int]:
         """How many of the points that match have each value of a field."""
         request = edge.FacetRequest(key, limit=limit, exact=True, filter=filter_to_edge(match))
-        return {str(hit.value): hit.count for hit in call_edge(self._shards[collection].facet, request)}
+        return {str(hit.value): hit.count for hit in call_edge(self._shard(collection).facet, request)}
 
     async def flush(self, collection: str) -> None:
         """Lets go of the log of what was written."""
-        call_edge(self._shards[collection].flush)
+        call_edge(self._shard(collection).flush)
 
     async def ping(self) -> None:
         """Returns when the engine answers."""
         for shard in self._shards.values():
             call_edge(shard.info)
+
+    def _shard(self, collection: str) -> edge.EdgeShard:
+        shard = self._shards.get(collection)
+        if shard is None:  # whoever asks began before another encoder's vectors were served, and the former dropped
+            raise StoreUnavailable("what was asked for has just been replaced: try again")
+        return shard
 
     async def close(self) -> None:
         """Writes everything out and lets the folder go."""

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Any
 
 import qdrant_edge as edge
@@ -74,7 +75,7 @@ class Payloads:
 
     def _keep(self, kept: _Kept, new: _Kept) -> None:
         kept.update(new)
-        for number in list(kept)[: max(0, len(kept) - self._most)]:
+        for number in list(islice(kept, max(0, len(kept) - self._most))):
             del kept[number]
 
 

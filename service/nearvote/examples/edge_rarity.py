@@ -127,6 +127,8 @@ class Rarities:
         """The collection is gone."""
         for key in [key for key in self._tables if key[0] == collection]:
             del self._tables[key]
+        for key in [key for key in self._counting if key[0] == collection]:
+            self._note(key, math.inf)  # what it finds is not of one that is created under this name
 
     def close(self) -> None:
         """Ends what is being counted."""
