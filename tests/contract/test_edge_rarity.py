@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import qdrant_edge as edge
 
 from nearvote.errors import StoreUnavailable
 from nearvote.examples import edge_engine, edge_payloads, edge_rarity
+from nearvote.examples.edge_call import call_edge
 from nearvote.examples.edge_engine import EdgeEngine
 from nearvote.examples.engine import NearestQuery, Point, Schema, Sparse
 
@@ -160,15 +161,14 @@ async def test_a_write_that_fails_half_way(engine: EdgeEngine, monkeypatch: pyte
     """What is kept goes also where a write fails that was made in part."""
     await engine.upsert("c", [point(0, [COMMON], n=0)])
     asked = query(COMMON)
-    whole = edge_engine.call_edge
 
     def broken(operation: Callable[..., object], *arguments: object) -> object:
-        done = whole(operation, *arguments)
+        done = call_edge(operation, *arguments)
         if getattr(operation, "__name__", "") == "update":
             raise StoreUnavailable("half way")
         return done
 
-    writes = (
+    writes: tuple[Callable[[], Awaitable[None]], ...] = (
         lambda: engine.upsert("c", [point(0, [COMMON], n=1)]),
         lambda: engine.set_payload("c", {"task": "spam"}, {"n": 2}),
         lambda: engine.put_if("c", point(0, [COMMON], n=3), {"n": 2}),

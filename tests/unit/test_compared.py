@@ -7,7 +7,8 @@ from nearvote.examples.edge_engine import EdgeEngine
 from nearvote.examples.example import Example, example_id
 from nearvote.examples.spaces import create_space, open_store
 from nearvote.reindex.comparison import compare
-from nearvote.reindex.status import Changed
+from nearvote.reindex.status import Changed, Compared, Phase, Status
+from nearvote.rpc.reindex_wire import status_to_wire
 from nearvote.tasks.document import task_to_document
 from nearvote.tasks.task import Label, Task
 from nearvote.voting.policy import Policy
@@ -47,3 +48,16 @@ async def test_accuracy_and_changes(data_folder: Path) -> None:
         example_id("acme", "words", "notes star"), "notes star", ("b",), ("b",), ("a",)
     )
     assert (one_fitted.task, one_fitted.is_fitted) == ("fitted", True)
+
+
+def test_changes_fit_into_an_answer() -> None:
+    """Of long texts fewer changes are shown, so that any gRPC client takes the answer; all are still counted."""
+    changed = tuple(Changed(str(i), "a" * 60_000, ("a",), ("b",), ("a",)) for i in range(100))
+    compared = tuple(
+        Compared("acme", name, 200, 0.5, 0.5, 150, changed[:shown], is_fitted=False)
+        for name, shown in (("long", 100), ("few", 1))
+    )
+    long, few = status_to_wire(Status(Phase.READY, compared=compared), "acme").comparisons
+    assert long.ByteSize() + few.ByteSize() < 3 * 2**20
+    assert (long.changed_count, long.changed[0].example_id, len(few.changed)) == (150, "0", 1)
+    assert len(long.changed) > 10

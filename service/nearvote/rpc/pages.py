@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 from nearvote.errors import InvalidPageToken
 
 _MAX_TOKEN = 512  # ours are shorter
-_PAGE_BYTES = 3 * 2**20  # a gRPC client takes answers of 4 MiB, unless it says otherwise
+MESSAGE_BYTES = 3 * 2**20  # a gRPC client takes answers of 4 MiB, unless it says otherwise
 
 
 class _Listed(Protocol):
@@ -31,7 +31,7 @@ def bounded_page(listed: Sequence[_L], next_id: str | None) -> tuple[Sequence[_L
     size = 0
     for place, one in enumerate(listed):
         size += one.ByteSize()
-        if place and size > _PAGE_BYTES:
+        if place and size > MESSAGE_BYTES:
             return listed[:place], one.id
     return listed, next_id
 

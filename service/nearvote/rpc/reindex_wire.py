@@ -1,7 +1,10 @@
 """How far a change of encoder is, as a wire type and back. Nothing else."""
 
+from collections.abc import Sequence
+
 from nearvote.examples.places import Place
 from nearvote.reindex.status import Changed, Compared, Phase, Status
+from nearvote.rpc.pages import MESSAGE_BYTES
 from nearvote.rpc.status import error_to_wire, internal_to_wire
 from nearvote.v1 import reindex_service_pb2 as pb
 
@@ -30,7 +33,7 @@ def status_to_wire(status: Status, tenant: str) -> pb.Reindex:
         done_count=status.done,
         total_count=status.total,
         left_out_count=status.left_out_count,
-        comparisons=[_compared(one) for one in status.compared if one.tenant == tenant],
+        comparisons=_comparisons([one for one in status.compared if one.tenant == tenant]),
         unfitted_tasks=[task for owner, task in status.unfitted_tasks if owner == tenant],
         error=error,
     )
@@ -51,6 +54,18 @@ def compared_from_wire(message: pb.TaskComparison, tenant: str = "") -> Compared
         ),
         message.fitted,
     )
+
+
+def _comparisons(compared: Sequence[Compared]) -> list[pb.TaskComparison]:
+    """What changes, with as many changes of each task as clients take in one answer."""
+    room = MESSAGE_BYTES // max(1, len(compared))
+    found = []
+    for one in compared:
+        message = _compared(one)
+        while message.changed and message.ByteSize() > room:  # texts may be long
+            del message.changed[-1]
+        found.append(message)
+    return found
 
 
 def _compared(one: Compared) -> pb.TaskComparison:
