@@ -1,17 +1,20 @@
 """The switch to another encoder, while others write, look, or cancel."""
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
 import pytest
+import structlog
 
-from nearvote.errors import CannotReindex, SpaceSwitching
+from nearvote.errors import CannotReindex, SpaceSwitching, StoreUnavailable
 from nearvote.examples.engine import Engine
 from nearvote.examples.places import read_places, replace_places, stored_places
 from nearvote.examples.spaces import store_of
 from nearvote.examples.standing import Standing
 from nearvote.reindex import reindexer as module
 from nearvote.reindex.documents import carry_documents
+from nearvote.reindex.status import Phase
 from tests.conftest import FakeClock
 from tests.contract.reindexed import (
     NEW,
@@ -108,6 +111,31 @@ async def test_cancelled_by_another_replica(engine: Engine) -> None:
     with pytest.raises(CannotReindex, match="let go"):
         await reindexer.switch()
     assert (await active(engine)).space == NEW_SPACE
+
+
+async def test_a_switch_whose_caller_is_gone(engine: Engine) -> None:
+    """It goes to its end; where it fails, the log says why."""
+    await stored(engine, ["money for you"])
+    reindexer = await Shop(engine).reindexer()
+    await ready(reindexer, "letters")
+    begun, may_fail = asyncio.Event(), asyncio.Event()
+
+    async def failing(*_arguments: Any) -> Any:
+        begun.set()
+        await may_fail.wait()
+        raise StoreUnavailable("the store has gone")
+
+    with pytest.MonkeyPatch.context() as patched, structlog.testing.capture_logs() as logged:
+        patched.setattr(module, "carry_documents", failing)
+        switching = asyncio.create_task(reindexer.switch())
+        await begun.wait()
+        switching.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await switching
+        may_fail.set()
+        assert (await reindexer.finished()).phase is Phase.READY
+        await asyncio.sleep(0)
+    assert [entry["event"] for entry in logged] == ["write_failed"]
 
 
 async def test_writes_wait_for_other_replicas(engine: Engine) -> None:

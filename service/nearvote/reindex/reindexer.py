@@ -30,6 +30,7 @@ from nearvote.reindex.host import Host, Prepared
 from nearvote.reindex.status import Compared, Phase, Status
 from nearvote.reindex.sync import LEFT_OUT_KIND, Sync
 from nearvote.tasks.leases import Lease, Leases
+from nearvote.tasks.writes import log_failure
 
 _LEASE = "reindex"
 # So few examples that differ are brought along while nobody writes.
@@ -147,7 +148,11 @@ class Reindexer:
         lease = await self._lease()
         with no_deadline(), held_back():
             self._running = asyncio.create_task(self._switch(lease, self._built, by))
-        await asyncio.shield(self._running)
+        try:
+            await asyncio.shield(self._running)
+        except asyncio.CancelledError:
+            self._running.add_done_callback(log_failure)
+            raise
         return await self.status()
 
     async def cancel(self) -> Status:

@@ -43,7 +43,7 @@ class Writes:
         try:
             return await asyncio.shield(running)
         except asyncio.CancelledError:
-            running.add_done_callback(_log_failure)  # there is nobody left to tell
+            running.add_done_callback(log_failure)  # there is nobody left to tell
             raise
 
     async def settle(self) -> None:
@@ -51,6 +51,7 @@ class Writes:
         await asyncio.gather(*self._running, return_exceptions=True)
 
 
-def _log_failure(done: "asyncio.Task[Any]") -> None:
+def log_failure(done: "asyncio.Task[Any]") -> None:
+    """Writes to the log how a write has failed whose caller is gone."""
     if not done.cancelled() and done.exception() is not None:
         _log.warning("write_failed", note="its caller had gone", exc_info=done.exception())
