@@ -8,13 +8,14 @@ from typing import Protocol
 import structlog
 
 from nearvote.embedding.encoder import Encoder
-from nearvote.errors import SpaceSwitching, StartupError, StoreUnavailable
+from nearvote.errors import SpaceSwitching, StoreUnavailable
 from nearvote.examples.places import Places, Source, stored_places
 from nearvote.examples.qdrant_store import QdrantStore
 from nearvote.examples.spaces import store_of
 from nearvote.reindex.host import Prepared
 from nearvote.rpc.status import cause_of
 from nearvote.serving import Serving, Shared, serving_of
+from nearvote.startup_errors import StartupError
 from nearvote.version import VERSION
 
 _log = structlog.get_logger(__name__)

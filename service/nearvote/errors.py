@@ -46,14 +46,7 @@ NearvoteError
 │   ├── StoreTooSlow
 │   ├── StoreFull
 │   └── StoreReadOnly
-└── StartupError                the service does not start
-    ├── StoreLocked
-    ├── StoreTooNew
-    ├── EncoderMismatch
-    ├── WeightsMismatch
-    ├── ModelNotFound
-    ├── ExportMismatch
-    └── InvalidSetting
+└── StartupError                the service does not start; `startup_errors.py` has these
 
 The message of each says what is wrong and what to do, and repeats no text. `rpc/status.py` alone knows the gRPC codes.
 """
@@ -356,51 +349,3 @@ class StoreReadOnly(StoreUnavailable):
     """The data folder can't be written to. Reading goes on."""
 
     reason = "STORE_READ_ONLY"
-
-
-class StartupError(NearvoteError):
-    """The service does not start."""
-
-    reason = "STARTUP"
-
-
-class StoreLocked(StartupError):
-    """Another process has the data folder open."""
-
-    reason = "STORE_LOCKED"
-
-
-class StoreTooNew(StartupError):
-    """A later version has laid the store out."""
-
-    reason = "STORE_TOO_NEW"
-
-
-class EncoderMismatch(StartupError):
-    """The stored vectors are of another encoder."""
-
-    reason = "ENCODER_MISMATCH"
-
-
-class WeightsMismatch(StartupError):
-    """A model's weights are not those that were asked for."""
-
-    reason = "WEIGHTS_MISMATCH"
-
-
-class ModelNotFound(StartupError):
-    """There is no model of this name at hand."""
-
-    reason = "MODEL_NOT_FOUND"
-
-
-class ExportMismatch(StartupError):
-    """An exported model does not compute what the original does."""
-
-    reason = "EXPORT_MISMATCH"
-
-
-class InvalidSetting(StartupError):
-    """A setting can't be right."""
-
-    reason = "INVALID_SETTING"

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from nearvote.curate import Curator
-from nearvote.errors import InvalidSetting, InvalidTask, NearvoteError, TaskExists
+from nearvote.errors import InvalidTask, NearvoteError, TaskExists
 from nearvote.examples.example import Draft
 from nearvote.examples.files import ExampleFile
+from nearvote.startup_errors import InvalidSetting
 from nearvote.tasks.document import DocumentStore, task_from_document
 from nearvote.tasks.leases import Leases
 from nearvote.tasks.registry import TaskRegistry

@@ -14,7 +14,6 @@ from grpc_reflection.v1alpha import reflection
 from prometheus_client import start_http_server
 
 from nearvote.board import FOLLOW_SECONDS
-from nearvote.errors import InvalidSetting
 from nearvote.observe.health import HealthMonitor
 from nearvote.observe.logs import log_unhandled
 from nearvote.observe.metrics import Metrics
@@ -31,6 +30,7 @@ from nearvote.rpc.reindex import ReindexServicer
 from nearvote.rpc.status import cause_of
 from nearvote.rpc.tasks import TaskServicer
 from nearvote.settings import Settings
+from nearvote.startup_errors import InvalidSetting
 from nearvote.v1 import (
     audit_service_pb2,
     audit_service_pb2_grpc,

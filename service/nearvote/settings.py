@@ -14,9 +14,9 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from nearvote.errors import InvalidSetting
 from nearvote.examples.engine import VectorStorage
 from nearvote.limits import Limits
+from nearvote.startup_errors import InvalidSetting
 
 _DEFAULTS = Limits()
 _MAX_PORT = 65535

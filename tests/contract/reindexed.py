@@ -11,7 +11,6 @@ from nearvote.embedding.batcher import Batcher
 from nearvote.embedding.embedder import EmbeddedTexts, Embedder
 from nearvote.embedding.encoder import Encoder, EncoderSpec, Matrix, Tokens, normalized
 from nearvote.embedding.hashing_encoder import HashingEncoder
-from nearvote.errors import ModelNotFound
 from nearvote.examples.audit_store import open_audit_store
 from nearvote.examples.engine import Engine
 from nearvote.examples.example import Example, example_id
@@ -22,6 +21,7 @@ from nearvote.examples.store import EmbeddedExample, SearchQuery
 from nearvote.reindex.host import Prepared, StoppedService
 from nearvote.reindex.reindexer import Reindexer
 from nearvote.reindex.status import Phase, Status
+from nearvote.startup_errors import ModelNotFound
 from nearvote.tasks.document import task_to_document
 from nearvote.tasks.stored import StoredTasks
 from nearvote.tasks.task import Label, Task

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nearvote.errors import StoreFull, StoreLocked, StoreReadOnly, StoreUnavailable
+from nearvote.errors import StoreFull, StoreReadOnly, StoreUnavailable
 from nearvote.examples import edge_index
 from nearvote.examples.edge_engine import EdgeEngine, build_indexes
 from nearvote.examples.engine import NearestQuery, Point, Schema, Sparse
+from nearvote.startup_errors import StoreLocked
 
 SCHEMA = Schema({"meaning": 2}, tenant="tenant", keywords=("labels",), integers=("window",))
 IDS = [f"00000000-0000-4000-8000-{i:012d}" for i in range(100)]

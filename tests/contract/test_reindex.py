@@ -7,7 +7,7 @@ import pytest
 
 from nearvote.audit.event import Event
 from nearvote.audit.log import EventQuery
-from nearvote.errors import CannotReindex, EncoderMismatch, ModelNotFound, StoreTooNew
+from nearvote.errors import CannotReindex
 from nearvote.examples import places as places_module
 from nearvote.examples.audit_store import open_audit_store
 from nearvote.examples.engine import Engine
@@ -18,6 +18,7 @@ from nearvote.examples.standing import Standing
 from nearvote.examples.store import SearchQuery
 from nearvote.reindex import reindexer as module
 from nearvote.reindex.status import Phase
+from nearvote.startup_errors import EncoderMismatch, ModelNotFound, StoreTooNew
 from nearvote.tasks.document import task_from_document, task_to_document
 from nearvote.tasks.fit import Fit
 from nearvote.tasks.fits import Fits

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from nearvote.errors import EncoderMismatch
 from nearvote.examples.engine import Engine
 from nearvote.examples.places import Source
 from nearvote.examples.spaces import open_store, stored_space
+from nearvote.startup_errors import EncoderMismatch
 from tests.contract.reindexed import NEW_SPACE, OLD, OLD_SPACE, active, everything, nearest, stored
 
 

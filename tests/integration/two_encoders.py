@@ -18,7 +18,7 @@ from nearvote.cli import main
 from nearvote.embedding.encoder import Encoder, Matrix, Tokens
 from nearvote.embedding.hashing_encoder import HashingEncoder
 from nearvote.embedding.load import load_encoder
-from nearvote.errors import ModelNotFound
+from nearvote.startup_errors import ModelNotFound
 
 _STOPS_AFTER = 100  # windows
 

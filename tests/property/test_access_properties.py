@@ -14,7 +14,7 @@ from nearvote.access.caller import Role
 from nearvote.access.key_file import change_keys, read_keys
 from nearvote.access.keys import Entry, KeyRing, id_of, new_key
 from nearvote.access.validity import not_after
-from nearvote.errors import InvalidSetting
+from nearvote.startup_errors import InvalidSetting
 
 KEY, ENTRY = new_key("ops", Role.ADMIN, "acme")
 RING = KeyRing([ENTRY])

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from nearvote.errors import StoreLocked
 from nearvote.examples.edge_engine import EdgeEngine, build_indexes, vacuum_collections
 from nearvote.examples.engine import Point, Schema, Sparse, UpTo
+from nearvote.startup_errors import StoreLocked
 
 SCHEMA = Schema(dense={"meaning": 4}, sparse=("surface",), tenant="tenant", keywords=("who",), integers=("ends",))
 TEXT = "a canary in a coal mine"

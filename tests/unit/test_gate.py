@@ -12,13 +12,8 @@ from nearvote.access.exposure import check_exposure, is_local
 from nearvote.access.gate import Credentials, Gate
 from nearvote.access.keys import Entry, KeyRing, new_key
 from nearvote.access.watched import Watched
-from nearvote.errors import (
-    CredentialsMissing,
-    CredentialsUnknown,
-    InvalidSetting,
-    PermissionDenied,
-    TooManyAttempts,
-)
+from nearvote.errors import CredentialsMissing, CredentialsUnknown, PermissionDenied, TooManyAttempts
+from nearvote.startup_errors import InvalidSetting
 from tests.conftest import FakeClock
 
 KEY, ENTRY = new_key("desk", Role.CURATE, "acme")

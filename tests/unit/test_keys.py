@@ -9,7 +9,7 @@ import pytest
 from nearvote.access.caller import Role
 from nearvote.access.key_file import change_keys, read_keys
 from nearvote.access.keys import Entry, KeyRing, id_of, new_key
-from nearvote.errors import InvalidSetting
+from nearvote.startup_errors import InvalidSetting
 
 _HASH = "a" * 64
 

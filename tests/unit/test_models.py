@@ -7,7 +7,7 @@ import pytest
 
 from nearvote.embedding.encoder import EncoderSpec
 from nearvote.embedding.models import DEFAULT_MODEL, find_model, hash_weights
-from nearvote.errors import ModelNotFound, WeightsMismatch
+from nearvote.startup_errors import ModelNotFound, WeightsMismatch
 
 # As the design has it.
 _DEFAULT_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"

@@ -17,8 +17,8 @@ from nearvote.embedding.load import load_encoder
 from nearvote.embedding.models import DEFAULT_MODEL, ModelFiles, find_model
 from nearvote.embedding.onnx_encoder import OnnxEncoder
 from nearvote.embedding.onnx_quantize import Agreement, Jury, Labelled, compare
-from nearvote.errors import ExportMismatch
 from nearvote.learn.others import labels_by_others
+from nearvote.startup_errors import ExportMismatch
 
 _TEXTS = [
     "a",

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from nearvote.curate import Curator
-from nearvote.errors import InvalidExample, InvalidSetting, NearvoteError, UnknownLabel
+from nearvote.errors import InvalidExample, NearvoteError, UnknownLabel
 from nearvote.limits import Limits
 from nearvote.seeding import load_seeds, shipped_seeds
+from nearvote.startup_errors import InvalidSetting
 from nearvote.tasks.leases import LEASE_SECONDS, Leases
 from nearvote.tasks.registry import TaskRegistry
 from nearvote.tasks.task import Label, Task

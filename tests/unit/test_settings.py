@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from nearvote.errors import InvalidSetting
 from nearvote.limits import Limits
 from nearvote.settings import read_settings
+from nearvote.startup_errors import InvalidSetting
 
 
 @pytest.fixture(autouse=True)

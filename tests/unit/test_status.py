@@ -6,12 +6,13 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 
-from nearvote import errors
+from nearvote import errors, startup_errors
 from nearvote.rpc.status import cause_of, code_of, error_to_wire, status_of
 
 CLASSES = [
     class_
-    for _, class_ in inspect.getmembers(errors, inspect.isclass)
+    for module in (errors, startup_errors)
+    for _, class_ in inspect.getmembers(module, inspect.isclass)
     if issubclass(class_, errors.NearvoteError) and class_ is not errors.NearvoteError
 ]
 
@@ -34,7 +35,7 @@ EXPECTED = {
     errors.StoreFull: "RESOURCE_EXHAUSTED",
     errors.StoreReadOnly: "FAILED_PRECONDITION",
     errors.StoreUnavailable: "UNAVAILABLE",
-    errors.StartupError: "FAILED_PRECONDITION",
+    startup_errors.StartupError: "FAILED_PRECONDITION",
 }
 
 
@@ -53,8 +54,9 @@ def test_reasons_are_unique() -> None:
 
 
 def test_the_docstring_draws_every_error() -> None:
-    """The tree in the module's docstring has every class."""
-    drawn = {word for line in (errors.__doc__ or "").splitlines() if "──" in line for word in line.split()}
+    """The trees in the modules' docstrings have every class."""
+    trees = f"{errors.__doc__}{startup_errors.__doc__}"
+    drawn = {word for line in trees.splitlines() if "──" in line for word in line.split()}
     assert {class_.__name__ for class_ in CLASSES} <= drawn
 
 

@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 
 from nearvote.embedding import models
 from nearvote.embedding.models import DEFAULT_MODEL, find_model
-from nearvote.errors import WeightsMismatch
+from nearvote.startup_errors import WeightsMismatch
 
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted(path for path in (ROOT / "service/nearvote").rglob("*.py") if path.parent.name != "v1")

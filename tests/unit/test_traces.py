@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from nearvote.errors import InvalidSetting
 from nearvote.observe.traces import Tracing
+from nearvote.startup_errors import InvalidSetting
 
 
 def test_without_its_packages_the_setting_is_refused_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:

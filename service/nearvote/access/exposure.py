@@ -2,7 +2,7 @@
 
 import ipaddress
 
-from nearvote.errors import InvalidSetting
+from nearvote.startup_errors import InvalidSetting
 
 
 def check_exposure(address: str, *, keys: bool, tls: bool, certificates: bool) -> None:

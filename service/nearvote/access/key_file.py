@@ -14,7 +14,7 @@ from typing import Any
 
 from nearvote.access.caller import Role
 from nearvote.access.keys import Entry, KeyRing
-from nearvote.errors import InvalidSetting
+from nearvote.startup_errors import InvalidSetting
 
 _HEAD = "# Written by `nearvote keys`, which keeps no comments. Of each key there is only its hash.\n"
 _FIELDS = tuple(field.name for field in fields(Entry))

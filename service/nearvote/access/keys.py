@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from nearvote.access.caller import DEFAULT_TENANT, Role
-from nearvote.errors import InvalidSetting
+from nearvote.startup_errors import InvalidSetting
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _TENANT = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")

@@ -11,7 +11,7 @@ from nearvote.access.caller import DEFAULT_TENANT, Role
 from nearvote.access.key_file import ROLE_NAMES, change_keys, read_keys
 from nearvote.access.keys import Entry, new_key
 from nearvote.cli.output import Exit, Json, endings, err, fail, out, print_json, print_table
-from nearvote.errors import InvalidSetting
+from nearvote.startup_errors import InvalidSetting
 
 app = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True)
 

@@ -14,12 +14,12 @@ from nearvote.cli.output import ADDRESS, Address, Bar, Exit, encodable, endings,
 from nearvote.embedding.batcher import Batcher
 from nearvote.embedding.embedder import Embedder
 from nearvote.embedding.encoder import Matrix
-from nearvote.errors import InvalidSetting
 from nearvote.examples.example import Example
 from nearvote.learn.drawing import FORMATS, draw
 from nearvote.learn.layout import MAX_POINTS, lay_out, random_vectors, sample, silhouette
 from nearvote.learn.picture import MapMessage, MapPanel, MapPicture, score_text
 from nearvote.settings import Settings, read_settings
+from nearvote.startup_errors import InvalidSetting
 from nearvote.tasks.task import Task
 from nearvote.voting.prediction import Prediction
 from nearvote.voting.prototypes import mean_vector

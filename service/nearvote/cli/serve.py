@@ -118,8 +118,8 @@ def _logged(done: int, total: int) -> None:
 
 def settings_of(config: Path | None, **flags: Any) -> Settings:
     """The settings by flags, environment and file; a wrong one ends the command."""
-    from nearvote.errors import InvalidSetting  # noqa: PLC0415
     from nearvote.observe.logs import configure_logs  # noqa: PLC0415
+    from nearvote.startup_errors import InvalidSetting  # noqa: PLC0415
 
     try:
         settings = read_settings(flags, config)

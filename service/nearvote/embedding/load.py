@@ -10,7 +10,7 @@ from nearvote.embedding.hashing_encoder import HashingEncoder
 from nearvote.embedding.models import ModelFiles, find_model
 from nearvote.embedding.onnx_encoder import OnnxEncoder, Precision, usable_cores
 from nearvote.embedding.onnx_quantize import LEAST_AGREEMENT, Jury, known_agreement, quantize
-from nearvote.errors import InvalidSetting, ModelNotFound
+from nearvote.startup_errors import InvalidSetting, ModelNotFound
 
 Device = Literal["auto", "cpu", "cuda"]
 

@@ -5,7 +5,7 @@ import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
-from nearvote.errors import ModelNotFound, WeightsMismatch
+from nearvote.startup_errors import ModelNotFound, WeightsMismatch
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 # The package that carries the default model whole, and what its weights must be.

@@ -12,7 +12,7 @@ import onnxruntime as ort
 
 from nearvote.embedding.encoder import EncoderSpec, Matrix, Tokens, normalized
 from nearvote.embedding.tokenizer import ModelTokenizer
-from nearvote.errors import ExportMismatch
+from nearvote.startup_errors import ExportMismatch
 
 Precision = Literal["fp32", "int8"]
 

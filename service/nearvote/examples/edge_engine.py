@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import qdrant_edge as edge
 
-from nearvote.errors import InvalidSetting, NearvoteError, StoreLocked, StoreUnavailable
+from nearvote.errors import NearvoteError, StoreUnavailable
 from nearvote.examples.disk import Disk
 from nearvote.examples.edge_call import call_edge, is_failure
 from nearvote.examples.edge_index import build_index, candidates_of, forget_index, is_collection, keep_as, load_indexed
@@ -36,6 +36,7 @@ from nearvote.examples.engine import (
     Vector,
     VectorStorage,
 )
+from nearvote.startup_errors import InvalidSetting, StoreLocked
 
 # Queries run before others get their turn: a few milliseconds of work.
 _QUERY_PART = 16

@@ -20,8 +20,8 @@ _LEAST_NEW = 2_000
 _NEW_SHARE = 0.2
 # So many take some three seconds at a start; for more, somebody has to say that they may wait.
 _MOST_AT_START = 20_000
-# Of the 20 nearest so many find .996 among 10,000, where 64 find .994; of 100,000, with the 201 of there, .990, where 100
-# find .976 (HNSW of 16 links, which 320 candidates bring to .991).
+# Of the 20 nearest so many find .996 among 10,000, where 64 find .994; of 100,000, with the 201 of there, .990, where
+# 100 find .976 (HNSW of 16 links, which 320 candidates bring to .991).
 _CANDIDATES = 80
 _CANDIDATES_AT = 10_000
 _CANDIDATES_GROWTH = 0.4

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from nearvote.errors import StoreTooNew
 from nearvote.examples.engine import Engine
 from nearvote.examples.qdrant_store import STATE_COLLECTION, QdrantStore, Revision, document_id
 from nearvote.examples.readable import readable
 from nearvote.examples.store import VectorSpace
+from nearvote.startup_errors import StoreTooNew
 
 # How the collections are laid out. What has no version is of the first; a later one is not opened.
 SCHEMA_VERSION = 1

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from nearvote.clock import system_us
-from nearvote.errors import EncoderMismatch
 from nearvote.examples.engine import Engine, Found, Schema
 from nearvote.examples.example import Example
 from nearvote.examples.payload import example_of
@@ -26,6 +25,7 @@ from nearvote.examples.places import (
 )
 from nearvote.examples.qdrant_store import STATE_COLLECTION, QdrantStore
 from nearvote.examples.store import VectorSpace
+from nearvote.startup_errors import EncoderMismatch
 from nearvote.voting.metric import Slot
 from nearvote.voting.neighbor import View
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from nearvote.classify import Classification, Classifies, Options, StageTimings
-from nearvote.errors import InvalidSetting
 from nearvote.rpc.caller import Context
 from nearvote.rpc.interceptors import Continuation, Handler, is_stream, status_code, with_behavior
+from nearvote.startup_errors import InvalidSetting
 from nearvote.version import VERSION
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import grpc
 
 from nearvote.access.validity import not_after
 from nearvote.access.watched import Watched
-from nearvote.errors import InvalidSetting
+from nearvote.startup_errors import InvalidSetting
 
 
 @dataclass(frozen=True, slots=True)

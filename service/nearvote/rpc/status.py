@@ -9,6 +9,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from nearvote import errors
+from nearvote.startup_errors import StartupError
 from nearvote.v1 import error_pb2
 
 DOMAIN = "nearvote"
@@ -43,7 +44,7 @@ _CODES: dict[type[errors.NearvoteError], grpc.StatusCode] = {
     # Trying again at once does not help: somebody has to make room, or to mend the disk.
     errors.StoreFull: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.StoreReadOnly: grpc.StatusCode.FAILED_PRECONDITION,
-    errors.StartupError: grpc.StatusCode.FAILED_PRECONDITION,
+    StartupError: grpc.StatusCode.FAILED_PRECONDITION,
 }
 
 
