@@ -1,6 +1,6 @@
 """The client for asyncio."""
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
@@ -18,6 +18,7 @@ from nearvote.client.feedback import Promotion
 from nearvote.client.learning import FitJob
 from nearvote.client.reindex import AsyncReindexing
 from nearvote.client.shadow import Shadow
+from nearvote.client.stubs import stubs_of
 from nearvote.erase import Erased
 from nearvote.examples.example import Draft, Example, Saved, SearchedExample
 from nearvote.explain import Explanation
@@ -26,14 +27,6 @@ from nearvote.learn.finding import Finding
 from nearvote.learn.goal import Goal, ValidationMessage
 from nearvote.tasks.fit import Fit
 from nearvote.tasks.task import Task
-from nearvote.v1.audit_service_pb2_grpc import AuditServiceStub
-from nearvote.v1.classification_service_pb2_grpc import ClassificationServiceStub
-from nearvote.v1.example_service_pb2_grpc import ExampleServiceStub
-from nearvote.v1.feedback_service_pb2_grpc import FeedbackServiceStub
-from nearvote.v1.info_service_pb2_grpc import InfoServiceStub
-from nearvote.v1.learning_service_pb2_grpc import LearningServiceStub
-from nearvote.v1.reindex_service_pb2_grpc import ReindexServiceStub
-from nearvote.v1.task_service_pb2_grpc import TaskServiceStub
 from nearvote.voting.policy import Policy
 
 _T = TypeVar("_T")
@@ -78,16 +71,7 @@ class AsyncClient:
             if credentials
             else grpc.aio.insecure_channel(address, options=options)
         )
-        self._stubs: Mapping[str, Any] = {
-            "classification": ClassificationServiceStub(self._channel),
-            "example": ExampleServiceStub(self._channel),
-            "task": TaskServiceStub(self._channel),
-            "learning": LearningServiceStub(self._channel),
-            "audit": AuditServiceStub(self._channel),
-            "feedback": FeedbackServiceStub(self._channel),
-            "info": InfoServiceStub(self._channel),
-            "reindex": ReindexServiceStub(self._channel),
-        }
+        self._stubs = stubs_of(self._channel)
         self.reindex = AsyncReindexing(self._do)
 
     async def __aenter__(self) -> Self:
