@@ -15,6 +15,8 @@ from nearvote.errors import SpaceSwitching
 from nearvote.examples.places import Place, Places, Source
 from nearvote.examples.qdrant_store import QdrantStore
 from nearvote.examples.store import VectorSpace
+from nearvote.server import _check_encoder, _check_space
+from nearvote.wiring import Parts
 
 A, B = (Place(VectorSpace(key, 4, key), f"examples_{key}", f"state_{key}", Source(key)) for key in "ab")
 
@@ -50,7 +52,7 @@ def other(monkeypatch: pytest.MonkeyPatch) -> Other:
 
     @contextlib.asynccontextmanager
     async def serving_of(_shared: Any, _encoder: Any, store: QdrantStore) -> AsyncIterator[Any]:
-        yield SimpleNamespace(store=store)
+        yield SimpleNamespace(store=store, encoder=None, batcher=SimpleNamespace(stalled_seconds=1.0))  # at work
 
     monkeypatch.setattr(module, "stored_places", stored_places)
     monkeypatch.setattr(module, "serving_of", serving_of)
@@ -92,7 +94,11 @@ async def test_a_switch_before_the_encoder_is_loaded(board: Board, other: Other)
     await _turns()
     with pytest.raises(SpaceSwitching, match="serves elsewhere"):
         _ = board.now
-    assert board.last.store.collections["examples"] == A.examples
+    nothing: Any = None
+    parts = Parts(nothing, board, nothing, nothing, nothing, nothing, nothing)
+    with pytest.raises(SpaceSwitching):
+        await _check_space(parts)
+    await _check_encoder(parts)  # which liveness goes by: a restart would not help
     other.may_load.set()
     await following
     assert (other.loaded, board.now.store.collections["examples"]) == (["b"], B.examples)
@@ -117,7 +123,7 @@ async def test_encoders_that_are_not_needed(board: Board, other: Other) -> None:
 
 async def test_what_was_read_before_a_switch(board: Board, other: Other, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was read before this process itself has switched does not undo that."""
-    stale = other.places
+    stale = Places(A, building=B)
 
     async def slow(_engine: Any) -> Places:
         encoder: Any = None
@@ -126,4 +132,5 @@ async def test_what_was_read_before_a_switch(board: Board, other: Other, monkeyp
 
     monkeypatch.setattr(module, "stored_places", slow)
     await board.follow(other)
+    await _turns()
     assert (other.loaded, board.now.store.collections["examples"]) == ([], B.examples)
