@@ -115,6 +115,18 @@ async def test_at_once(engine: EdgeEngine) -> None:
     assert await asyncio.gather(*(score(engine, COMMON) for _ in range(20))) == pytest.approx([idf(MANY, MANY)] * 20)
 
 
+async def test_searches_and_writes_at_once(engine: EdgeEngine) -> None:
+    """Whoever searches while others write is answered, whatever was being counted just then."""
+    for n in range(30):
+        before = asyncio.create_task(score(engine, COMMON))
+        await asyncio.sleep(0)  # it is being counted from here on
+        await engine.upsert("c", [point(n, [COMMON])])
+        for _ in range(n % 6):
+            await asyncio.sleep(0)
+        assert await score(engine, COMMON) == pytest.approx(idf(n + 1, n + 1))
+        await before
+
+
 async def test_failing(engine: EdgeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     """What can't be counted can't be searched for; the next search tries again."""
     await engine.upsert("c", [point(0, [COMMON])])

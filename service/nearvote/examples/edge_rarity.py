@@ -143,19 +143,17 @@ class Rarities:
 
     async def _table(self, shard: edge.EdgeShard, collection: str, query: NearestQuery) -> _Table:
         key = (collection, query.using, tuple(query.corpus.items()))
-        table = self._tables.get(key)
-        if table is not None:
-            self._tables.move_to_end(key)
-            if not table.changes:
-                return table
-            if table.points > _FEW:
-                if self._is_due(table):
+        while True:
+            table = self._tables.get(key)
+            if table is not None and (not table.changes or table.points > _FEW):
+                self._tables.move_to_end(key)
+                if table.changes and self._is_due(table):
                     self._count(shard, key, query.corpus)
                 return table
-        # The one that is under way may have begun before what was just written.
-        while key in self._counting and self._changed[key]:
-            await _ended(self._counting[key])
-        return await asyncio.shield(self._count(shard, key, query.corpus))
+            counting = self._counting.get(key)
+            if counting is None or not self._changed[key]:
+                return await asyncio.shield(self._count(shard, key, query.corpus))
+            await _ended(counting)  # it may have begun before what was just written
 
     def _is_due(self, table: _Table) -> bool:
         age = self._clock() - table.counted_at
@@ -166,25 +164,25 @@ class Rarities:
         task = self._counting.get(key)
         if task is None:
             self._kinds.add((key[0], key[1], tuple(corpus)))
-            task = self._counting[key] = asyncio.create_task(self._counted(shard, key, corpus))
+            task = self._counting[key] = asyncio.create_task(self._keep(shard, key, corpus))
             self._changed[key] = 0
-            task.add_done_callback(lambda done: self._have_counted(key, done))
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen, if nobody waits for it
         return task
 
-    def _have_counted(self, key: _Key, task: "asyncio.Task[_Table]") -> None:
-        del self._counting[key]
-        changes = self._changed.pop(key)
-        if task.cancelled():
-            return
-        error = task.exception()
-        if error is not None:  # whoever waits for it is told as well
+    async def _keep(self, shard: edge.EdgeShard, key: _Key, corpus: Match) -> _Table:
+        # All is put away before the task has ended: who waits for one that has does not let the loop go on.
+        try:
+            table = await self._counted(shard, key, corpus)
+            table.changes = self._changed[key]
+        except StoreUnavailable as error:  # whoever waits for it is told as well
             _log.warning("rarity_not_counted", cause=type(error).__name__)
-            return
-        table = task.result()
-        table.changes = changes
+            raise
+        finally:
+            del self._counting[key], self._changed[key]
         self._tables[key] = table
         while len(self._tables) > 1 and sum(len(own.indices) for own in self._tables.values()) > _MOST_ELEMENTS:
             self._tables.popitem(last=False)
+        return table
 
     async def _counted(self, shard: edge.EdgeShard, key: _Key, corpus: Match) -> _Table:
         using = key[1]
