@@ -130,7 +130,8 @@ def measure(server: Server, each: int) -> dict[str, Any]:
         rows.append({"kind": name, "ends": dict(ends.most_common()), "mib": [before, resident_mib(server)]})
         print(json.dumps(rows[-1]), flush=True)
     assert server.process is not None
-    handled = [name for name in server.metrics() if name.startswith("grpc_server_handled_total")]
+    counts = server.metrics()
+    handled = [name for name, calls in counts.items() if name.startswith("grpc_server_handled_total") and calls]
     ours = [name for name in handled if any(f'grpc_code="{code}"' in name for code in ("Internal", "Unknown"))]
     return {
         "rpcs": len(METHODS),
