@@ -9,6 +9,7 @@ import typer
 
 from nearvote.cli.output import Bar, Exit, endings, err, fail, out
 from nearvote.errors import StoreUnavailable
+from nearvote.memory import share_arenas
 from nearvote.settings import Settings, read_settings
 
 Config = Annotated[Path | None, typer.Option("--config", "-c", help="A TOML file of settings. [env: NEARVOTE_CONFIG]")]
@@ -58,6 +59,7 @@ def serve(
         seeds=seeds,
         log_level=log_level,
     )
+    share_arenas()
     # Imported here: other commands need none of it.
     import uvloop  # noqa: PLC0415
 

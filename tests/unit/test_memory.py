@@ -1,0 +1,35 @@
+"""How memory is shared out among threads."""
+
+import subprocess
+import sys
+
+import pytest
+
+# Eight threads allocate at once; arenas but the main one begin at multiples of 64 MB.
+_COUNT_ARENAS = """
+import threading
+{first}
+together = threading.Barrier(8)
+def work():
+    kept = [bytearray(2_000) for _ in range(500)]
+    together.wait()
+threads = [threading.Thread(target=work) for _ in range(8)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+maps = [line for line in open("/proc/self/maps") if len(line.split()) == 5 and " rw-p " in line]
+print(sum(int(line.split("-")[0], 16) % (64 << 20) == 0 for line in maps))
+"""
+
+
+def _arenas(first: str) -> int:
+    done = subprocess.run(
+        [sys.executable, "-c", _COUNT_ARENAS.format(first=first)], capture_output=True, text=True, check=True
+    )
+    return int(done.stdout)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator is Linux's")
+def test_threads_share_arenas() -> None:
+    """Whatever the number of threads, the C library keeps two arenas, the main one among them."""
+    assert _arenas("from nearvote.memory import share_arenas; share_arenas()") <= 1
+    assert _arenas("pass") > 1, "else this test sees nothing"
