@@ -18,6 +18,7 @@ import pytest
 from nearvote.errors import StoreFull, StoreReadOnly, StoreUnavailable
 from nearvote.examples import edge_index
 from nearvote.examples.edge_engine import EdgeEngine, build_indexes
+from nearvote.examples.edge_types import query_to_edge
 from nearvote.examples.engine import NearestQuery, Point, Schema, Sparse
 from nearvote.startup_errors import StoreLocked
 
@@ -362,4 +363,23 @@ async def test_a_disk_that_takes_no_collection(
             await engine.drop_collection("there")
     await engine.create_collection("new", SCHEMA)
     assert "new" in await engine.collections()
+    await engine.close()
+
+
+async def test_a_larger_store_is_searched_with_more_candidates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How many candidates an index keeps goes by how many points there were when it was opened, and is asked of it."""
+    assert [edge_index.candidates_among(count) for count in (0, 10_000, 100_000, 1_000_000)] == [80, 80, 201, 505]
+    monkeypatch.setattr(edge_index, "_CANDIDATES_AT", 10)
+    await (await filled(tmp_path / "data")).close()
+    engine = EdgeEngine(tmp_path / "data")
+    asked: list[int | None] = []
+
+    def seen(*arguments: Any) -> Any:
+        request = query_to_edge(*arguments)
+        asked.append(request.params.hnsw_ef if request.params else None)
+        return request
+
+    monkeypatch.setattr("nearvote.examples.edge_engine.query_to_edge", seen)
+    await engine.nearest("points", [NearestQuery([1, 0], "meaning", {"labels": "a"}, 1, ("n",))])
+    assert asked == [201]
     await engine.close()

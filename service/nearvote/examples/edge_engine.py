@@ -19,7 +19,14 @@ import qdrant_edge as edge
 from nearvote.errors import NearvoteError, StoreUnavailable
 from nearvote.examples.disk import Disk
 from nearvote.examples.edge_call import call_edge, is_failure
-from nearvote.examples.edge_index import build_index, candidates_of, forget_index, is_collection, keep_as, load_indexed
+from nearvote.examples.edge_index import (
+    build_index,
+    candidates_among,
+    forget_index,
+    is_collection,
+    keep_as,
+    load_indexed,
+)
 from nearvote.examples.edge_layout import is_of_former_layout, new_config
 from nearvote.examples.edge_payloads import Payloads
 from nearvote.examples.edge_rarity import Rarities
@@ -99,8 +106,7 @@ class EdgeEngine:
                 elif is_collection(path):
                     if is_of_former_layout(path):
                         vacuum_collection(path)
-                    self._shards[path.name] = load_indexed(path, self._storage)
-                    self._candidates[path.name] = candidates_of(path)
+                    self._serve(path.name, load_indexed(path, self._storage))
         except BaseException as error:
             self._close()
             if not is_failure(error) or isinstance(error, NearvoteError):
@@ -127,8 +133,11 @@ class EdgeEngine:
         call_edge(shard.close)
         with self._disk.moving():
             draft.rename(self._folder / name)
-        self._shards[name] = call_edge(edge.EdgeShard.load, str(self._folder / name))
-        self._candidates[name] = candidates_of(self._folder / name)
+        self._serve(name, call_edge(edge.EdgeShard.load, str(self._folder / name)))
+
+    def _serve(self, name: str, shard: edge.EdgeShard) -> None:
+        self._shards[name] = shard
+        self._candidates[name] = candidates_among(call_edge(shard.info).points_count)
 
     async def drop_collection(self, name: str) -> None:
         """Deletes a collection, if there is one of this name."""

@@ -64,9 +64,9 @@ def keep_as(path: Path, storage: VectorStorage) -> None:
         set_storage(path, storage)
 
 
-def candidates_of(path: Path) -> int:
-    """How many candidates a search of a shard's index keeps at a time, HNSW's ef: more in a larger one."""
-    growth = float(max(1.0, _indexed(path) / _CANDIDATES_AT) ** _CANDIDATES_GROWTH)
+def candidates_among(points: int) -> int:
+    """How many candidates a search of an index keeps at a time, HNSW's ef: more where there are more points."""
+    growth = float(max(1.0, points / _CANDIDATES_AT) ** _CANDIDATES_GROWTH)
     return round(_CANDIDATES * growth)
 
 

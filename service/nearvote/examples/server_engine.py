@@ -40,8 +40,8 @@ _TRIED_AGAIN = {
     "qdrant.Collections": ("List", "CollectionExists", "Get"),
 }
 
-# What no server says of a call: its answer was garbled, and with it, where it was the table of header fields that both
-# ends keep (RFC 7541), each that follows on this connection.
+# What gRPC says of an answer that was garbled, and with it maybe each that follows on its connection. Servers say it of
+# failures of their own as well, where a new connection helps nothing and costs little.
 _GARBLED = {grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL}
 
 # Waiting does not mend these.
