@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from nearvote.client.reindex import Reindex
-from nearvote.examples.places import Place, Source
+from nearvote.examples.places import Source
 from nearvote.reindex.status import Status
 from nearvote.settings import Settings
 
@@ -75,11 +75,12 @@ def _seen(status: Status) -> Reindex:
     """As a client sees it, of all tenants."""
     if status.error is not None:
         raise status.error
+    serving, building, former = status.models
     return Reindex(
         phase=status.phase,
-        serving_model=_model(status.active),
-        building_model=_model(status.building),
-        former_model=_model(status.former),
+        serving_model=serving,
+        building_model=building,
+        former_model=former,
         done=status.done,
         total=status.total,
         left_out_count=status.left_out_count,
@@ -87,7 +88,3 @@ def _seen(status: Status) -> Reindex:
         unfitted_tasks=tuple(task for _, task in status.unfitted_tasks),
         error=None,
     )
-
-
-def _model(place: Place | None) -> str:
-    return place.space.model if place else ""

@@ -90,3 +90,11 @@ class Status:
     compared: tuple[Compared, ...] = ()
     unfitted_tasks: tuple[tuple[str, str], ...] = ()
     error: NearvoteError | None = None
+
+    @property
+    def models(self) -> tuple[str, str, str]:
+        """Models of what serves, what is to serve, and what served before; empty where there is none."""
+        serving, building, former = (
+            place.space.model if place else "" for place in (self.active, self.building, self.former)
+        )
+        return serving, building, former

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from nearvote.examples.places import Place
 from nearvote.reindex.status import Changed, Compared, Phase, Status
 from nearvote.rpc.pages import MESSAGE_BYTES
 from nearvote.rpc.status import error_to_wire, internal_to_wire
@@ -25,11 +24,12 @@ def status_to_wire(status: Status, tenant: str) -> pb.Reindex:
     error = None
     if status.phase is Phase.FAILED:
         error = error_to_wire(status.error) if status.error else internal_to_wire()
+    serving, building, former = status.models
     return pb.Reindex(
         phase=_PHASES[status.phase],
-        serving_model=_model(status.active),
-        building_model=_model(status.building),
-        former_model=_model(status.former),
+        serving_model=serving,
+        building_model=building,
+        former_model=former,
         done_count=status.done,
         total_count=status.total,
         left_out_count=status.left_out_count,
@@ -87,7 +87,3 @@ def _compared(one: Compared) -> pb.TaskComparison:
         ],
         fitted=one.is_fitted,
     )
-
-
-def _model(place: Place | None) -> str:
-    return place.space.model if place else ""
