@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from tests.bench.soak import is_flat
+
 DISKS = "tests/integration/test_disk.py"
 LAWS = ("tests/property", "tests/unit/test_files.py", "tests/contract/test_store_model.py")
 
@@ -188,7 +190,8 @@ def _soak(part: Part) -> list[str]:
         *_paragraph(
             f"Memory: {part['first_third_mib']:.0f} MiB in the first third after the warm-up, "
             f"{part['last_third_mib']:.0f} MiB in the last, {part['most_mib']:.0f} MiB at most, "
-            f"{part['mib_an_hour']:+.0f} MiB an hour by a line through all after the warm-up. "
+            f"{part['mib_an_hour']:+.0f} MiB an hour by a line through all after the warm-up: "
+            f"{'flat' if is_flat(part) else '**not flat**'}, by the bound of a tenth between the thirds. "
             f"Internal errors: {part['internal_errors']}. Exit code: {part['exit_code']}."
         ),
         "",

@@ -38,6 +38,8 @@ _TASK = "spam"
 _SAMPLE_SECONDS = 5.0
 _WARM_UP_SHARE = 0.2  # of the run; caches fill meanwhile
 _SHOWN_SECONDS = 300.0
+# For as long the last calls may take; a service that does not answer them has failed.
+_LAST_CALLS_SECONDS = 180.0
 _MOST_GROWTH = 0.1  # what allocators and pools move by is some per cent
 
 
@@ -65,7 +67,8 @@ class Soak:
                 self._nonsense,
                 self._burst,
             ]
-            await asyncio.gather(self._sample(), *(self._again(way, client) for way in ways))
+            async with asyncio.timeout(self._end - time.monotonic() + _LAST_CALLS_SECONDS):
+                await asyncio.gather(self._sample(), *(self._again(way, client) for way in ways))
 
     async def _again(self, way: Callable[[AsyncClient], Awaitable[None]], client: AsyncClient) -> None:
         while time.monotonic() < self._end:

@@ -70,6 +70,9 @@ def test_each_part_has_its_figures_on_the_page() -> None:
     assert "| minute 0 | minute 30 |" in said
     assert "| 400 MiB | 650 MiB |" in said
     assert "a full disk (broken)" in said
+    assert "not flat" not in said
+    grown = page(MADE_UP | {"soak": MADE_UP["soak"] | {"last_third_mib": 704.0}})
+    assert "**not flat**" in grown
     for command in ("python -m tests.bench.failures", "python -m tests.bench.inputs", "make soak", "make fuzz"):
         assert f"`{command}" in said
 
