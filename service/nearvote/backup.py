@@ -233,7 +233,7 @@ async def _example_counts(engine: Engine, store: QdrantStore, former: Places | N
     tenants: set[str] = set()
     for collection in there.intersection(collections):
         tenants |= (await engine.facet(collection, "tenant", {}, _MAX_TENANTS)).keys()
-    counts = await engine.facet(store.collections["examples"], "tenant", {"window": 0}, _MAX_TENANTS)
+    counts = await store.counts_by_tenant()
     return {tenant: counts.get(tenant, 0) for tenant in sorted(tenants - {""})}
 
 

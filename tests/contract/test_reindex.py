@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from nearvote.audit.event import Event
+from nearvote.audit.event import Action, Change, Event
 from nearvote.audit.log import EventQuery
 from nearvote.errors import CannotReindex
 from nearvote.examples import places as places_module
@@ -113,6 +113,10 @@ async def test_it_keeps_up(engine: Engine) -> None:
     assert await everything(store) == examples
     assert await nearest(store, NEW, "late came money that") == "money that came late"
     assert (await store.documents("task", "acme")).keys() == {"spam", "late"}
+    switched = Change(Action.ENCODER_SWITCHED, "", example_count=len(examples))
+    assert [event.change for event in await recorded(engine) if event.change.action is Action.ENCODER_SWITCHED] == [
+        switched
+    ]
 
 
 async def fitted(engine: Engine) -> dict[str, Task]:
@@ -149,9 +153,11 @@ async def test_fits_stay_with_their_vectors(engine: Engine) -> None:
     stood = await old.documents("task", "acme")
     status = await embedded_again(engine)
     assert status.unfitted_tasks == (("acme", "spam"), ("other", "other"))
-    (event,) = await recorded(engine)
-    assert (event.change.task, event.change.fit_versions) == ("spam", (2, 0))
+    unfits, switches = sorted(await recorded(engine), key=lambda event: event.change.action.value, reverse=True)
+    assert (unfits.change.task, unfits.change.fit_versions) == ("spam", (2, 0))
     new = await serving(engine)
+    own = [one for one in (await everything(new)).values() if one.tenant == "acme"]
+    assert switches.change == Change(Action.ENCODER_SWITCHED, "", example_count=len(own))
     unfitted = {name: replace(task, policy_version=3) for name, task in (("spam", TASK), ("other", before["other"]))}
     assert await new.documents("task", "acme") == {
         "spam": task_to_document(unfitted["spam"]),

@@ -23,6 +23,7 @@ class Action(Enum):
     SHADOW_STARTED = "shadow_started"
     SHADOW_STOPPED = "shadow_stopped"
     STORE_RESTORED = "store_restored"
+    ENCODER_SWITCHED = "encoder_switched"
 
 
 @dataclass(frozen=True, slots=True)

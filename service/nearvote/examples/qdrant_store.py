@@ -237,6 +237,10 @@ class QdrantStore:
             if from_id is None:
                 return
 
+    async def counts_by_tenant(self) -> dict[str, int]:
+        """How many examples each tenant has who has any."""
+        return await self._engine.facet(self._collection, "tenant", {"window": 0}, _MAX_FACETS)
+
     async def example_count(self) -> int:
         """How many examples there are, of all tenants and tasks."""
         return await self._engine.count(self._collection, {"window": 0})

@@ -15,6 +15,7 @@ import structlog
 
 from nearvote.access.caller import Caller
 from nearvote.access.flow import held_back
+from nearvote.audit.event import Action, Change
 from nearvote.audit.log import SERVICE, Recorder
 from nearvote.clock import system_us
 from nearvote.deadline import no_deadline
@@ -50,7 +51,7 @@ class Reindexer:
     Args:
         engine: The store's.
         host: The process that this is done in.
-        audit: Records what goes.
+        audit: Records the switch, and what goes with it.
         settle_seconds: For how long another replica may serve what was served before; nothing is written meanwhile.
         now_us: The time, in microseconds since 1970-01-01 UTC.
         pause: Waits for some seconds.
@@ -311,7 +312,11 @@ class Reindexer:
                 until = self._now_us() + round(self._settle_seconds * 1e6)
             for name in beside.collections.values():  # on the disk before it is named
                 await self._engine.flush(name)
-            async with self._host.opened(prepared, beside) as take_over:
+            async with contextlib.AsyncExitStack() as stack:
+                for tenant, count in (await beside.counts_by_tenant()).items():
+                    change = Change(Action.ENCODER_SWITCHED, "", example_count=count)
+                    await stack.enter_async_context(self._audit.recording(tenant, by, [change]))
+                take_over = await stack.enter_async_context(self._host.opened(prepared, beside))
                 await self._change(lambda places: _switched(places, place, mark, until))
                 take_over()
             await self._engine.flush(STATE_COLLECTION)

@@ -56,6 +56,8 @@ class _AuditActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AuditActi
     """A policy is tried no more."""
     AUDIT_ACTION_STORE_RESTORED: _AuditAction.ValueType  # 14
     """A backup took the place of all that was stored."""
+    AUDIT_ACTION_ENCODER_SWITCHED: _AuditAction.ValueType  # 15
+    """Vectors of another encoder came to be searched; `example_count` of them are the tenant's examples'."""
 
 class AuditAction(_AuditAction, metaclass=_AuditActionEnumTypeWrapper):
     """What was done."""
@@ -90,6 +92,8 @@ AUDIT_ACTION_SHADOW_STOPPED: AuditAction.ValueType  # 13
 """A policy is tried no more."""
 AUDIT_ACTION_STORE_RESTORED: AuditAction.ValueType  # 14
 """A backup took the place of all that was stored."""
+AUDIT_ACTION_ENCODER_SWITCHED: AuditAction.ValueType  # 15
+"""Vectors of another encoder came to be searched; `example_count` of them are the tenant's examples'."""
 Global___AuditAction: _TypeAlias = AuditAction  # noqa: Y015
 
 @_typing.final
