@@ -18,6 +18,7 @@ from nearvote.v1.classification_service_pb2_grpc import ClassificationServiceStu
 from nearvote.v1.example_service_pb2_grpc import ExampleServiceStub
 from nearvote.v1.feedback_service_pb2_grpc import FeedbackServiceStub
 from nearvote.v1.learning_service_pb2_grpc import LearningServiceStub
+from nearvote.v1.reindex_service_pb2_grpc import ReindexServiceStub
 from nearvote.v1.task_service_pb2_grpc import TaskServiceStub
 from nearvote.voting.policy import Policy
 from tests.integration.server import Server, with_spam
@@ -105,22 +106,23 @@ def test_every_change_is_recorded(server: Server) -> None:
     assert [one["time"] for one in events] == sorted(str(one["time"]) for one in events)
 
 
-# Calls that change nothing, those whose change is of no state that is kept, and those of feedback that only waits.
+# Calls that change nothing, those whose change is of no state that is kept, those of feedback that only waits, and
+# those of vectors that do not serve.
 _READS = {
     "GetExample", "ListExamples", "SearchExamples", "ExportExamples", "GetTask", "ListTasks", "GetFitJob",
     "CancelFitJob", "GetFit", "CheckExamples", "GetFeedback", "ListFeedback", "PreviewPromotion", "SubmitFeedback",
-    "RejectFeedback", "ListShadows",
+    "RejectFeedback", "ListShadows", "StartReindex", "GetReindex", "CancelReindex", "DropFormer",
 }  # fmt: skip
 _RECORDED = {
     "CreateExample", "BatchCreateExamples", "DeleteExample", "DeleteExamples", "ImportExamples", "CreateTask",
     "UpdateTask", "DeleteTask", "StartFit", "RollBackFit", "PromoteFeedback", "RevokeFeedback",
-    "StartShadow", "StopShadow", "PromoteShadow",
+    "StartShadow", "StopShadow", "PromoteShadow", "SwitchReindex",
 }  # fmt: skip
 
 
 def test_no_call_is_overlooked() -> None:
-    """A new call says here whether it changes anything, and the test above makes those that do."""
-    stubs = (ExampleServiceStub, TaskServiceStub, LearningServiceStub, FeedbackServiceStub)
+    """A new call says here whether it changes anything; the test above, and one of its own, make those that do."""
+    stubs = (ExampleServiceStub, TaskServiceStub, LearningServiceStub, FeedbackServiceStub, ReindexServiceStub)
     with grpc.insecure_channel("127.0.0.1:1") as channel:
         names = {name for stub in stubs for name in vars(stub(channel))}
     assert names == _READS | _RECORDED
