@@ -9,6 +9,8 @@ from nearvote.embedding.encoder import EncoderSpec
 from nearvote.embedding.models import DEFAULT_MODEL, find_model, hash_weights
 from nearvote.startup_errors import ModelNotFound, WeightsMismatch
 
+_COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
 # As the design has it.
 _DEFAULT_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
@@ -58,10 +60,11 @@ def test_weights_in_other_formats_are_refused(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["somebody/some-model", "no-such-folder"])
-def test_a_hub_id_needs_a_revision(name: str) -> None:
-    """A model of the hub is only loaded at a commit, so that it can't change."""
+@pytest.mark.parametrize("revision", [None, "main", "v1.0", "0123abc"])
+def test_a_hub_id_needs_a_commit(name: str, revision: str | None) -> None:
+    """A model of the hub is only loaded at a commit, so that it can't change; a branch or tag is none."""
     with pytest.raises(ModelNotFound, match="--model-revision COMMIT"):
-        find_model(name)
+        find_model(name, revision)
 
 
 def test_a_hub_model_that_is_not_at_hand(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,7 +75,7 @@ def test_a_hub_model_that_is_not_at_hand(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
     with pytest.raises(ModelNotFound, match="neither in the cache nor to be had"):
-        find_model("somebody/some-model", "0123abc")
+        find_model("somebody/some-model", _COMMIT)
 
 
 def test_a_hub_model_at_a_revision(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,8 +87,8 @@ def test_a_hub_model_at_a_revision(folder: Path, monkeypatch: pytest.MonkeyPatch
         return str(folder)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", downloaded)
-    files = find_model(DEFAULT_MODEL, "0123abc")
-    assert asked == [(DEFAULT_MODEL, "0123abc")]
+    files = find_model(DEFAULT_MODEL, _COMMIT)
+    assert asked == [(DEFAULT_MODEL, _COMMIT)]
     assert (files.name, files.folder) == (DEFAULT_MODEL, folder)
     assert hashlib.sha256(b"weights").hexdigest() == files.revision
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ _PACKAGE_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d
 _WEIGHTS = "*.safetensors"
 # What else decides a vector: settings, vocabularies, merges, SentencePiece models.
 _CONFIGURATION = ("*.json", "*.txt", "*.model")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +101,11 @@ def _packaged_folder() -> Path:
 
 
 def _from_hub(name: str, revision: str | None) -> Path:
-    if revision is None:
+    # A branch or tag would be another model one day.
+    if revision is None or not _COMMIT.fullmatch(revision):
         raise ModelNotFound(
-            f"there is no folder '{name}'; for a model of the hub name its commit too: --model-revision COMMIT"
+            f"there is no folder '{name}'; for a model of the hub name its commit too, 40 hexadecimal digits: "
+            "--model-revision COMMIT"
         )
     from huggingface_hub import snapshot_download  # noqa: PLC0415 - only where a model of the hub is asked for
 
