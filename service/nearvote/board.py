@@ -9,7 +9,7 @@ import structlog
 
 from nearvote.embedding.encoder import Encoder
 from nearvote.errors import SpaceSwitching, StoreUnavailable
-from nearvote.examples.places import Places, Source, stored_places
+from nearvote.examples.places import Place, Places, Source, stored_places
 from nearvote.examples.qdrant_store import QdrantStore
 from nearvote.examples.spaces import store_of
 from nearvote.reindex.host import Prepared
@@ -55,6 +55,7 @@ class Board:
         self._former: set[asyncio.Task[None]] = set()
         self._closing = asyncio.Event()
         self._ahead: Prepared | None = None
+        self._coming: Place | None = None  # what is to serve, as it was last read
         self._loading: asyncio.Task[None] | None = None  # ahead, beside what looks whether another has switched
         self._not_loaded = ""  # key of the space whose encoder could not be loaded; said once
 
@@ -73,6 +74,14 @@ class Board:
     def last(self) -> Serving:
         """What answers, or did last."""
         return self._last or self.now
+
+    @property
+    def ahead(self) -> tuple[Prepared, Place] | None:
+        """The encoder that is loaded here since another replica embeds with it, and where to; None for none."""
+        prepared, coming = self._ahead, self._coming
+        if prepared is None or coming is None or prepared.space.key != coming.space.key:
+            return None
+        return prepared, coming
 
     async def prepare(self, source: Source) -> Prepared:
         """Loads an encoder."""
@@ -120,7 +129,7 @@ class Board:
         places = await stored_places(self._shared.engine)
         if places is None or last is None or switches.is_switching or last is not self._last:  # it was read before
             return
-        coming = places.building
+        coming = self._coming = places.building
         if places.examples != last.store.collections["examples"]:
             await self._catch_up(places)
         elif isinstance(self._now, str):  # they went back to what is here

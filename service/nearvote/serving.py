@@ -27,6 +27,7 @@ from nearvote.learn.learner import Learner
 from nearvote.observe.metrics import Metrics, ObservedClassifier, ObservedEncoder
 from nearvote.observe.store import ObservedEngine
 from nearvote.observe.traces import Tracing
+from nearvote.reindex.beside import Beside, Coming
 from nearvote.rpc.status import log_cause
 from nearvote.settings import Settings
 from nearvote.shadow import Shadowing
@@ -48,6 +49,8 @@ class Shared:
     tracing: Tracing | None
     audit: AuditLog
     jobs: Jobs
+    ready: Coming  # what this process has embedded with, and may switch to
+    loaded: Coming  # that, or what it has loaded since another replica embeds with it
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +92,10 @@ async def serving_of(shared: Shared, encoder: Encoder, store: QdrantStore) -> As
         stack.push_async_callback(tasks.settle)
         curator = Curator(embedder, store, tasks, settings.limits, audit=audit, forget=remembering.forget)
         stack.push_async_callback(curator.settle)
-        shadows = Shadows(store, tasks, settings.limits, audit=audit)
+        beside = Beside(engine, store, settings.limits, shared.ready, shared.loaded)
+        shadows = Shadows(store, tasks, settings.limits, audit=audit, encoders=beside)
         voting = Classifier(remembering, store, tasks, settings.limits)
-        shadowing = Shadowing(voting, shadows, metrics)
+        shadowing = Shadowing(voting, shadows, metrics, beside)
         stack.push_async_callback(shadowing.settle)
         voting.answered = shadowing.answered
         classifier = Explainer(

@@ -23,6 +23,7 @@ from nearvote.embedding.batcher import Batcher
 from nearvote.embedding.embedder import Embedder
 from nearvote.embedding.encoder import Encoder, EncoderSpec
 from nearvote.embedding.load import load_encoder
+from nearvote.embedding.one_core import OneCore
 from nearvote.embedding.onnx_quantize import Jury, Labelled
 from nearvote.errors import CannotBackUp
 from nearvote.examples.audit_store import open_audit_store
@@ -142,8 +143,18 @@ async def parts_of(
         first, source = (encoder, None) if encoder else await _first_encoder(settings, engine)
         store = await open_store(engine, _space(first.spec, settings), source=source)
         audit = AuditLog(await open_audit_store(engine), settings.audit_days)
-        shared = Shared(settings, engine, metrics, tracing, audit, Jobs())
+        shared = Shared(
+            settings,
+            engine,
+            metrics,
+            tracing,
+            audit,
+            Jobs(),
+            ready=lambda: reindexer.ready,
+            loaded=lambda: reindexer.ready or board.ahead,
+        )
         board = Board(shared, lambda source: _prepared(settings, engine, source))
+        reindexer = Reindexer(engine, board, audit, settle_seconds=_settle_seconds(engine))
         stack.push_async_callback(board.close)
         stack.push_async_callback(shared.jobs.close)  # first: what learns is told to stop
         serving = await board.begin(first, store)
@@ -151,7 +162,6 @@ async def parts_of(
             folder = settings.seeds_dir or shipped_seeds()
             tasks, curator, leases = serving.tasks, serving.curator, serving.leases
             await load_seeds(folder, DEFAULT_TENANT, store, tasks, curator, leases, seed_progress)
-        reindexer = Reindexer(engine, board, audit, settle_seconds=_settle_seconds(engine))
         stack.push_async_callback(reindexer.close)
         yield Parts(engine, board, reindexer, audit, metrics, tracing, access)
 
@@ -229,9 +239,20 @@ async def _first_encoder(settings: Settings, engine: "Engine") -> tuple[Encoder,
 
 async def _prepared(settings: Settings, engine: "Engine", source: Source) -> Prepared:
     encoder = await _encoder(settings, engine, source)
-    batcher = Batcher(encoder)
-    embedder = Embedder(encoder, batcher, html=settings.html)
-    return Prepared(source, _space(encoder.spec, settings), encoder, embedder, batcher.close)
+    batcher, aside = Batcher(encoder), Batcher(OneCore(encoder))
+
+    async def close() -> None:
+        await aside.close()
+        await batcher.close()
+
+    return Prepared(
+        source,
+        _space(encoder.spec, settings),
+        encoder,
+        Embedder(encoder, batcher, html=settings.html),
+        Embedder(encoder, aside, html=settings.html),
+        close,
+    )
 
 
 async def _encoder(settings: Settings, engine: "Engine", source: Source) -> Encoder:

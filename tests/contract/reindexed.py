@@ -83,15 +83,15 @@ class Shop:
 
     engine: Engine
     counted: Counted = field(default_factory=Counted)
+    aside: Counted = field(default_factory=Counted)  # messages, beside the examples
 
     async def prepare(self, source: Source) -> Prepared:
         if source.model not in ENCODERS:
             raise ModelNotFound("there is no such model")
         encoder = ENCODERS[source.model]
         batcher = Batcher(encoder)
-        return Prepared(
-            source, space_of(encoder), encoder, CountingEmbedder(encoder, batcher, self.counted), batcher.close
-        )
+        embedder, aside = (CountingEmbedder(encoder, batcher, count) for count in (self.counted, self.aside))
+        return Prepared(source, space_of(encoder), encoder, embedder, aside, batcher.close)
 
     async def reindexer(self, **more: Any) -> Reindexer:
         audit = AuditLog(await open_audit_store(self.engine))

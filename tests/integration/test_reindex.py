@@ -264,6 +264,68 @@ def test_a_stopped_service(tmp_path: Path) -> None:
         server.stop()
 
 
+def test_tried_before_the_switch(tmp_path: Path) -> None:
+    """The encoder that is ready is tried on live messages by one command, and over once it serves, by another."""
+    server = _server(tmp_path / "data").start()
+    try:
+        _fill(server)
+        start = ("shadow", "start", "--task", "spam", "--encoder", "--share", "1")
+        refused = server.cli(*start)
+        assert refused.returncode == 1
+        assert "nearvote reindex --model" in refused.stderr
+        assert server.cli("shadow", "start", "--task", "spam").returncode == 2
+        _cli(server, "reindex", "--model", "hashing-2")
+        assert "trying hashing-2 on 100.0% of spam's messages" in _cli(server, *start)
+        with server.client() as client:
+            answer = client.classify(_MESSAGE, ["spam"])
+            agree = ("nearvote_shadow_predictions_total", 'outcome="agree"', 'task="spam"')
+            assert server.metric_with(*agree) == 1
+            with pytest.raises(ServiceError, match="nearvote reindex --switch") as error:
+                client.promote_shadow("spam")
+            assert error.value.reason == "CANNOT_REINDEX"
+            (shown,) = client.list_shadows()
+            assert (shown.encoder_model, shown.outdated) == ("hashing-2", False)
+            client.reindex.cancel()
+            assert client.list_shadows()[0].outdated
+            assert "outdated" in server.cli("shadow", "status").stdout
+            _cli(server, "reindex", "--model", "hashing-2")
+            client.start_encoder_shadow("spam", 1.0)
+            client.classify(_MESSAGE, ["spam"])
+            wait_until(lambda: server.metric_with(*agree) == 2)
+            client.reindex.switch()
+            assert client.list_shadows() == []
+            assert client.classify(_MESSAGE, ["spam"]).encoder_key != answer.encoder_key
+            assert not any('outcome="failed"' in name for name in server.metrics() if "shadow" in name)
+    finally:
+        server.stop()
+
+
+def test_tried_by_replicas(tmp_path: Path, data_folder: Path) -> None:
+    """Every replica that can load the encoder tries it; one that can't counts what it would have tried."""
+    store = StandIn(data_folder).start()
+    there = {"NEARVOTE_QDRANT_URL": "http://127.0.0.1", "NEARVOTE_QDRANT_GRPC_PORT": str(store.port)}
+    servers = [_server(tmp_path / f"replica{i}", **there) for i in range(3)]
+    servers[2].environment["REINDEX_WITHOUT"] = "1"
+    with ExitStack() as stack:
+        stack.callback(store.stop)
+        for server in servers:
+            stack.callback(server.stop, signal.SIGKILL)
+            server.start()
+        _fill(servers[0])
+        _cli(servers[0], "reindex", "--model", "hashing-2")
+        with servers[0].client() as client:
+            client.start_encoder_shadow("spam", 1.0)
+        for server, outcome in zip(servers, ("agree", "agree", "not_loaded"), strict=True):
+            parts = ("nearvote_shadow_predictions_total", f'outcome="{outcome}"')
+            with server.client() as client:
+
+                def counted(client: Client = client, server: Server = server, parts: Sequence[str] = parts) -> bool:
+                    client.classify(_MESSAGE, ["spam"])
+                    return any(all(part in name for part in parts) for name in server.metrics())
+
+                wait_until(counted)
+
+
 def test_replicas(tmp_path: Path, data_folder: Path) -> None:
     """All replicas switch, each answering within one space all the while; one without the encoder refuses to answer."""
     store = StandIn(data_folder).start()

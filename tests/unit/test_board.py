@@ -121,6 +121,34 @@ async def test_encoders_that_are_not_needed(board: Board, other: Other) -> None:
     assert other.closed == ["b"]
 
 
+async def test_what_is_loaded_ahead(board: Board, other: Other) -> None:
+    """An encoder that is loaded ahead can be tried with where its vectors go, until it is cancelled or serves."""
+    assert board.ahead is None
+    other.places = Places(A, building=B)
+    await board.follow(other)
+    await _turns()
+    assert board.ahead is None, "it is still being loaded"
+    other.may_load.set()
+    await _turns()
+    ahead = board.ahead
+    assert ahead is not None
+    assert (ahead[0].space, ahead[1]) == (B.space, B)
+    other.places = Places(A, building=replace(B, space=VectorSpace("c", 4, "c")))
+    await board.follow(other)
+    assert board.ahead is None, "something else is built by now"
+    await _turns()
+    other.places = Places(A)
+    await board.follow(other)
+    assert board.ahead is None
+    other.places = Places(A, building=B)
+    await board.follow(other)
+    await _turns()
+    assert board.ahead is not None
+    other.places = Places(B, former=A)
+    await board.follow(other)
+    assert (board.ahead, board.now.store.collections["examples"]) == (None, B.examples)
+
+
 async def test_what_was_read_before_a_switch(board: Board, other: Other, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was read before this process itself has switched does not undo that."""
     stale = Places(A, building=B)

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from nearvote.cli.output import ADDRESS, Address, Exit, Json, fail, out, print_json, print_table, service, time_of
 from nearvote.voting.policy import Policy
 
-app = typer.Typer(help="Try a policy on live messages beside the one that serves.", no_args_is_help=True)
+app = typer.Typer(help="Try a policy or an encoder on live messages beside the one that serves.", no_args_is_help=True)
 
 _POLICY: TypeAdapter[Policy] = TypeAdapter(Policy)
 
@@ -22,18 +22,23 @@ Task = Annotated[str, typer.Option("--task", "-t", help="The task.")]
 def start(
     task: Task,
     policy: Annotated[
-        Path, typer.Option("--policy", help="The policy as JSON; or a task with it, as `tasks show` prints it.")
-    ],
+        Path | None, typer.Option("--policy", help="The policy as JSON; or a task with it, as `tasks show` prints it.")
+    ] = None,
+    encoder: Annotated[
+        bool, typer.Option("--encoder", help="Try the encoder that `nearvote reindex` has made ready instead.")
+    ] = False,
     share: Annotated[float, typer.Option(help="Share of the messages that it is tried on, above 0 and up to 1.")] = 0.1,
     address: Address = ADDRESS,
 ) -> None:
-    """Begin to try a policy; its answers are counted, and told to nobody."""
-    candidate = _read(policy)
+    """Begin to try a policy, or another encoder; its answers are counted, and told to nobody."""
+    if (policy is None) is not encoder:
+        fail("name what is to be tried: --policy FILE, or --encoder", Exit.USAGE)
+    candidate = _read(policy) if policy else None
     with service(address) as client:
-        shadow = client.start_shadow(task, candidate, share)
+        shadow = client.start_shadow(task, candidate, share) if candidate else client.start_encoder_shadow(task, share)
     out.print(
-        f"trying a policy on {shadow.share:.1%} of {task}'s messages, beside version {shadow.policy_version}; "
-        "nearvote_shadow_predictions_total counts what comes of it",
+        f"trying {shadow.encoder_model or 'a policy'} on {shadow.share:.1%} of {task}'s messages, beside version "
+        f"{shadow.policy_version}; nearvote_shadow_predictions_total counts what comes of it",
         highlight=False,
     )
 
@@ -50,7 +55,10 @@ def status(as_json: Json = False, address: Address = ADDRESS) -> None:
         differing = [
             one.name for one in fields(Policy) if getattr(served, one.name) != getattr(shadow.policy, one.name)
         ]
-        state = "outdated: the task was changed, start again" if shadow.outdated else "trying"
+        if shadow.encoder_model:
+            differing.insert(0, f"encoder: {shadow.encoder_model}")
+        changed = "the task was changed" + (", or the encoder is not about to serve" if shadow.encoder_model else "")
+        state = f"outdated: {changed}, start again" if shadow.outdated else "trying"
         if as_json:
             print_json(
                 {
@@ -60,6 +68,7 @@ def status(as_json: Json = False, address: Address = ADDRESS) -> None:
                     "start_time": time_of(shadow.started_us),
                     "outdated": shadow.outdated,
                     "differs_in": differing,
+                    "encoder_model": shadow.encoder_model,
                     "policy": _POLICY.dump_python(shadow.policy, mode="json"),
                 }
             )

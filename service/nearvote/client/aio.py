@@ -240,12 +240,16 @@ class AsyncClient:
         """Begins to try a policy on a share of a task's messages, above 0 and up to 1, beside the one that serves."""
         return await self._do(shadow.start_shadow(task, policy, share))
 
+    async def start_encoder_shadow(self, task: str, share: float) -> Shadow:
+        """Begins to try the encoder that a reindex has made ready, on a share of a task's messages."""
+        return await self._do(shadow.start_encoder_shadow(task, share))
+
     async def list_shadows(self) -> list[Shadow]:
-        """The policies that are tried, by task."""
+        """What is tried, by task."""
         return await self._do(shadow.list_shadows())
 
     async def promote_shadow(self, task: str) -> Task:
-        """Lets the policy serve that is tried; refused when the task was changed since it was begun."""
+        """Lets the policy serve that is tried; refused when the task was changed since, and for an encoder."""
         return await self._do(shadow.promote_shadow(task))
 
     async def stop_shadow(self, task: str) -> None:

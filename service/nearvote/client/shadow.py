@@ -12,15 +12,17 @@ from nearvote.voting.policy import Policy
 
 @dataclass(frozen=True, slots=True)
 class Shadow:
-    """A policy that is tried beside the one that serves.
+    """A policy or an encoder that is tried beside the one that serves.
 
     Attributes:
         task: The task.
-        policy: The policy that is tried.
+        policy: The policy that is tried; of an encoder, the one that the task would have with it.
         share: On which share of the task's messages, above 0 and up to 1.
         policy_version: Version of the task that it was begun on.
         started_us: When it was begun, in microseconds since 1970-01-01 UTC.
-        outdated: Whether the task was changed since: then it is tried no more, and can't be promoted.
+        outdated: Whether the task was changed since, or the encoder is no longer about to serve: then it is tried no
+            more, and can't be promoted.
+        encoder_model: Model of the encoder that is tried; empty where it is the one that serves.
     """
 
     task: str
@@ -29,11 +31,18 @@ class Shadow:
     policy_version: int
     started_us: int
     outdated: bool
+    encoder_model: str = ""
 
 
 def start_shadow(task: str, policy: Policy, share: float) -> Call[Shadow]:
     """Begins to try a policy."""
     request = tasks.StartShadowRequest(task=task, policy=wire.policy_to_wire(policy), share=share)
+    return Call("task", "StartShadow", request, lambda reply: _shadow(reply.shadow))
+
+
+def start_encoder_shadow(task: str, share: float) -> Call[Shadow]:
+    """Begins to try the encoder that a reindex has made ready."""
+    request = tasks.StartShadowRequest(task=task, encoder=True, share=share)
     return Call("task", "StartShadow", request, lambda reply: _shadow(reply.shadow))
 
 
@@ -61,4 +70,5 @@ def _shadow(message: task_pb2.Shadow) -> Shadow:
         policy_version=message.policy_version,
         started_us=wire.time_from_wire(message.start_time),
         outdated=message.outdated,
+        encoder_model=message.encoder_model,
     )

@@ -222,12 +222,16 @@ class Client:
         """Begins to try a policy on a share of a task's messages, above 0 and up to 1, beside the one that serves."""
         return self._do(shadow.start_shadow(task, policy, share))
 
+    def start_encoder_shadow(self, task: str, share: float) -> Shadow:
+        """Begins to try the encoder that a reindex has made ready, on a share of a task's messages."""
+        return self._do(shadow.start_encoder_shadow(task, share))
+
     def list_shadows(self) -> list[Shadow]:
-        """The policies that are tried, by task."""
+        """What is tried, by task."""
         return self._do(shadow.list_shadows())
 
     def promote_shadow(self, task: str) -> Task:
-        """Lets the policy serve that is tried; refused when the task was changed since it was begun."""
+        """Lets the policy serve that is tried; refused when the task was changed since, and for an encoder."""
         return self._do(shadow.promote_shadow(task))
 
     def stop_shadow(self, task: str) -> None:

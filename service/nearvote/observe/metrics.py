@@ -142,13 +142,13 @@ class Metrics:
         )
         self._shadowed = Counter(
             "nearvote_shadow_predictions",
-            "Messages that a policy was to be tried on, by outcome.",
+            "Messages that a policy or an encoder was to be tried on, by outcome.",
             ("tenant", "task", "outcome"),
             registry=registry,
         )
         self._shadow_changes = Counter(
             "nearvote_shadow_changes",
-            "Labels or actions that would be others by a policy that is tried.",
+            "Labels or actions that would be others by what is tried.",
             ("tenant", "task", "of", "from", "to"),
             registry=registry,
         )
@@ -242,12 +242,12 @@ class Metrics:
             self._feedback.labels(*names, outcome).inc(count)
 
     def shadowed(self, tenant: str, task: str, outcome: str, count: int) -> None:
-        """A policy was to be tried on so many messages."""
+        """Something was to be tried on so many messages."""
         names = self._bounded(tenant, task, "")[:2]
         self._shadowed.labels(*names, outcome).inc(count)
 
     def shadow_changed(self, tenant: str, task: str, of: str, before: str, after: str) -> None:
-        """A message would get another label or action, as `of` says, by a policy that is tried."""
+        """A message would get another label or action, as `of` says, by what is tried."""
         names = (*self._bounded(tenant, task, "")[:2], of, before, after)
         if names not in self._changes and len(self._changes) >= _MAX_CHANGES:
             names = (*names[:3], _OTHER, _OTHER)  # labels go to labels: there may be as many pairs as their square

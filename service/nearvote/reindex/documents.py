@@ -18,6 +18,7 @@ from nearvote.tasks.changes import change_of_task
 from nearvote.tasks.document import TASKS_KIND, task_from_document, task_to_document
 from nearvote.tasks.fits import FITS_KIND, Fits
 from nearvote.tasks.leases import LEASES_KIND
+from nearvote.tasks.shadows import SHADOWS_KIND, is_of_encoder
 from nearvote.tasks.task import Task
 
 _PAGE = 100
@@ -40,8 +41,10 @@ async def carry_documents(
     for kind in sorted(kinds - _NOT_COPIED):
         copied: set[str] = set()
         async for page in _pages(engine, old_name, kind):
-            await engine.upsert(new_name, [Point(one.id, one.payload) for one in page])
-            copied |= {one.id for one in page}
+            going = [Point(one.id, one.payload) for one in page if not _ends_here(one)]
+            if going:
+                await engine.upsert(new_name, going)
+            copied |= {one.id for one in going}
         there = [one async for page in _pages(engine, new_name, kind) for one in page]
         for gone in (one.payload for one in there if one.id not in copied):  # deleted since it was served
             await target.delete_document(kind, gone["tenant"], gone["name"])
@@ -64,6 +67,16 @@ async def carry_documents(
     return tuple(sorted(unfitted))
 
 
+async def as_switched(source: QdrantStore, target: QdrantStore, tenant: str, task: Task) -> Task:
+    """A task of the source as it would be, were the target to serve now.
+
+    Raises:
+        StoreUnavailable: The store did not answer.
+    """
+    body = await target.document(TASKS_KIND, tenant, task.name)
+    return await _carried(source, tenant, task, task_from_document(body) if body else None)
+
+
 async def _pages(engine: Engine, collection: str, kind: str) -> AsyncIterator[list[Found]]:
     from_id = None
     while True:
@@ -71,6 +84,11 @@ async def _pages(engine: Engine, collection: str, kind: str) -> AsyncIterator[li
         yield found
         if from_id is None:
             return
+
+
+def _ends_here(document: Found) -> bool:
+    """Whether it is a trial of an encoder: the one that is switched to, or one that is not to come any more."""
+    return document.payload["kind"] == SHADOWS_KIND and is_of_encoder(document.payload["body"])
 
 
 async def _carried(source: QdrantStore, tenant: str, task: Task, before: Task | None) -> Task:

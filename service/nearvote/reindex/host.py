@@ -22,6 +22,7 @@ class Prepared:
         space: Its vector space.
         encoder: The encoder.
         embedder: Embeds examples with it.
+        aside: Embeds messages with it that nobody waits for.
         close: Lets go of what embeds.
     """
 
@@ -29,6 +30,7 @@ class Prepared:
     space: VectorSpace
     encoder: Encoder
     embedder: Embedder
+    aside: Embedder
     close: Callable[[], Awaitable[None]]
 
 

@@ -89,6 +89,13 @@ class Reindexer:
         """Whether this process has loaded, or loads, the encoder that is to serve."""
         return self._built is not None or self._progress.phase is Phase.LOADING
 
+    @property
+    def ready(self) -> tuple[Prepared, Place] | None:
+        """The encoder that this process has ready to serve, and where its vectors are; None for none."""
+        if self._built is None or self._progress.phase is not Phase.READY:
+            return None
+        return self._built[0], self._built[1]
+
     async def status(self) -> Status:
         """How far it is.
 

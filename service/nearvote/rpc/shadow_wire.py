@@ -6,7 +6,7 @@ from nearvote.v1 import task_pb2
 
 
 def shadow_to_wire(shadow: Shadow, *, outdated: bool) -> task_pb2.Shadow:
-    """A policy that is tried, for the wire."""
+    """What is tried, for the wire."""
     return task_pb2.Shadow(
         task=shadow.task,
         policy=wire.policy_to_wire(shadow.policy),
@@ -14,4 +14,5 @@ def shadow_to_wire(shadow: Shadow, *, outdated: bool) -> task_pb2.Shadow:
         policy_version=shadow.policy_version,
         start_time=wire.time_to_wire(shadow.started_us),
         outdated=outdated,
+        encoder_model=shadow.encoder.model if shadow.encoder else "",
     )

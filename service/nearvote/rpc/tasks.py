@@ -78,17 +78,24 @@ class TaskServicer(TaskServiceServicer):
         return pb.DeleteTaskResponse(deleted_example_count=count)
 
     async def StartShadow(self, request: pb.StartShadowRequest, context: Context) -> pb.StartShadowResponse:
-        """Begins to try a policy."""
-        policy = wire.policy_from_wire(request.policy)
-        shadow = await self._shadows().start(tenant(), request.task, policy, request.share, by=caller(context))
+        """Begins to try a policy, or the encoder that is ready."""
+        shadows, by = self._shadows(), caller(context)
+        if request.encoder:
+            if request.HasField("policy"):
+                raise InvalidField("name a policy, or ask for the encoder that is ready; not both", field="policy")
+            shadow = await shadows.start_encoder(tenant(), request.task, request.share, by=by)
+        else:
+            policy = wire.policy_from_wire(request.policy)
+            shadow = await shadows.start(tenant(), request.task, policy, request.share, by=by)
         return pb.StartShadowResponse(shadow=shadow_to_wire(shadow, outdated=False))
 
     async def ListShadows(self, request: pb.ListShadowsRequest, context: Context) -> pb.ListShadowsResponse:
-        """Returns the policies that are tried."""
+        """Returns what is tried."""
         tasks = {task.name: task for task in await self._tasks().list_all(tenant())}
-        shadows = await self._shadows().read(tenant())
+        shadows = self._shadows()
+        tried = (await shadows.read(tenant())).values()
         return pb.ListShadowsResponse(
-            shadows=[shadow_to_wire(one, outdated=not one.is_of(tasks.get(one.task))) for one in shadows.values()]
+            shadows=[shadow_to_wire(one, outdated=shadows.is_outdated(one, tasks.get(one.task))) for one in tried]
         )
 
     async def PromoteShadow(self, request: pb.PromoteShadowRequest, context: Context) -> pb.PromoteShadowResponse:

@@ -1,19 +1,19 @@
-"""Policies that are tried beside those that serve: documents in the store, so that all replicas try the same."""
+"""Policies and encoders that are tried beside what serves: documents in the store, so all replicas try the same."""
 
 import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 from pydantic import TypeAdapter, ValidationError
 
 from nearvote.access.caller import Caller
-from nearvote.audit.event import Action
+from nearvote.audit.event import Action, Change
 from nearvote.audit.log import SERVICE, Recorder, Unrecorded
 from nearvote.clock import system_us
-from nearvote.errors import InvalidField, ShadowNotFound, StoreUnavailable, TaskChanged
+from nearvote.errors import CannotReindex, InvalidField, ShadowNotFound, StoreUnavailable, TaskChanged
 from nearvote.limits import Limits
 from nearvote.tasks.changes import change_of_task
 from nearvote.tasks.document import DocumentStore
@@ -24,20 +24,70 @@ from nearvote.voting.policy import Policy
 
 _log = structlog.get_logger(__name__)
 
-_KIND = "shadow"
+SHADOWS_KIND = "shadow"  # of the documents that trials are
+
+
+@dataclass(frozen=True, slots=True)
+class TriedEncoder:
+    """An encoder that is tried, before it serves.
+
+    Attributes:
+        model: What its users call it.
+        key: Of its vector space.
+        place: Names the collection of documents that goes with its examples; a reindex that begins anew makes another.
+    """
+
+    model: str
+    key: str
+    place: str
+
+
+class Encoders(Protocol):
+    """Knows the encoder that is to serve."""
+
+    async def building(self) -> str:
+        """The place of what is to serve, on whichever replica it was begun; empty for none.
+
+        Raises:
+            StoreUnavailable: The store did not answer.
+        """
+        ...
+
+    async def candidate(self, tenant: str, task: Task) -> tuple[TriedEncoder, Task]:
+        """The encoder that this process has ready, and a task as it would be with it.
+
+        Raises:
+            CannotReindex: None is.
+            StoreUnavailable: The store did not answer.
+        """
+        ...
+
+
+class OneEncoder:
+    """Where no other encoder ever comes."""
+
+    async def building(self) -> str:
+        """None."""
+        return ""
+
+    async def candidate(self, tenant: str, task: Task) -> tuple[TriedEncoder, Task]:
+        """None."""
+        del tenant, task
+        raise nothing_ready()
 
 
 @dataclass(frozen=True, slots=True)
 class Shadow:
-    """A policy that is tried on a share of a task's messages.
+    """A policy or an encoder that is tried on a share of a task's messages.
 
     Attributes:
         task: The task's name.
-        policy: The policy that is tried.
+        policy: The policy that is tried; of an encoder, the one that the task would have with it.
         share: On which share of the messages, above 0 and up to 1.
         policy_version: Version of the task that it was begun on.
         created_us: When that task was created; one of the same name may be another.
         started_us: When it was begun, in microseconds since 1970-01-01 UTC.
+        encoder: The encoder that is tried; None for the one that serves.
     """
 
     task: str
@@ -46,6 +96,7 @@ class Shadow:
     policy_version: int
     created_us: int
     started_us: int
+    encoder: TriedEncoder | None = None
 
     def is_of(self, task: Task | None) -> bool:
         """Whether a task is still what this was begun on; None stands for one that is gone."""
@@ -55,14 +106,20 @@ class Shadow:
 _ADAPTER = TypeAdapter(Shadow)
 
 
+def is_of_encoder(document: Mapping[str, Any]) -> bool:
+    """Whether a trial's document is that of an encoder."""
+    return document.get("encoder") is not None
+
+
 class Shadows:
-    """Begins, ends and promotes trials of policies.
+    """Begins, ends and promotes trials.
 
     Args:
         store: Where they are kept.
         tasks: Has the tasks.
         limits: What a policy may ask.
         audit: Records what begins and ends; a promotion is recorded as the change of the task that it is.
+        encoders: Knows the encoder that is to serve.
         now_us: The time, in microseconds since 1970-01-01 UTC.
         monotonic: A clock for the age of what was read, in seconds.
     """
@@ -74,6 +131,7 @@ class Shadows:
         limits: Limits,
         *,
         audit: Recorder | None = None,
+        encoders: Encoders | None = None,
         now_us: Callable[[], int] = system_us,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -81,9 +139,11 @@ class Shadows:
         self._tasks = tasks
         self._limits = limits
         self._audit = audit or Unrecorded()
+        self._encoders = encoders or OneEncoder()
         self._now_us = now_us
         self._monotonic = monotonic
         self._known: dict[str, tuple[float, Mapping[str, Shadow]]] = {}  # by tenant, with when it was read
+        self._building = ""  # as it was last read, by whichever tenant
         tasks.also_delete(self._delete)
 
     def known(self, tenant: str) -> Mapping[str, Shadow]:
@@ -95,6 +155,11 @@ class Shadows:
         known = self._known.get(tenant)
         return known is None or self._monotonic() - known[0] > REFRESH_SECONDS
 
+    def is_outdated(self, shadow: Shadow, task: Task | None) -> bool:
+        """Whether a trial is one of something else by now, as far as was last read: then it rests."""
+        has_gone = shadow.encoder is not None and shadow.encoder.place != self._building
+        return has_gone or not shadow.is_of(task)
+
     async def read(self, tenant: str) -> Mapping[str, Shadow]:
         """Those of a tenant by task, as they are now, but those that can't be read: they are logged, and not tried.
 
@@ -102,36 +167,50 @@ class Shadows:
             StoreUnavailable: The store did not answer.
         """
         read_at = self._monotonic()
-        documents = await self._store.documents(_KIND, tenant)
+        documents = await self._store.documents(SHADOWS_KIND, tenant)
         shadows = {}
         for name, body in sorted(documents.items()):
             try:
                 shadows[name] = _ADAPTER.validate_python(body)
             except ValidationError:
                 _log.warning("shadow_unreadable", tenant=tenant, task=name)
+        if any(shadow.encoder for shadow in shadows.values()):
+            self._building = await self._encoders.building()
         self._known[tenant] = (read_at, shadows)
         return shadows
 
     async def start(self, tenant: str, name: str, policy: Policy, share: float, *, by: Caller = SERVICE) -> Shadow:
-        """Begins to try a policy, in place of one that is tried already.
+        """Begins to try a policy, in place of what is tried already.
 
         Raises:
             TaskNotFound: There is no task of this name.
             InvalidTask: Something in the policy can't be right.
             InvalidField: The share can't be.
         """
-        if not 0 < share <= 1:
-            raise InvalidField("the share is above 0 and up to 1", field="share")
+        _check_share(share)
         async with self._tasks.changing(tenant):
             task = await self._tasks.get(tenant, name, fresh=True)
             tried = replace(task, policy=policy)
             tried.check(max_labels=self._limits.max_labels, max_k=self._limits.max_k)
             shadow = Shadow(name, policy, share, task.policy_version, task.created_us, self._now_us())
-            document: dict[str, Any] = _ADAPTER.dump_python(shadow, mode="json")
-            async with self._audit.recording(tenant, by, [change_of_task(Action.SHADOW_STARTED, task, tried)]):
-                await self._store.put_document(_KIND, tenant, name, document)
-            await self.read(tenant)
-        return shadow
+            return await self._begin(tenant, shadow, change_of_task(Action.SHADOW_STARTED, task, tried), by)
+
+    async def start_encoder(self, tenant: str, name: str, share: float, *, by: Caller = SERVICE) -> Shadow:
+        """Begins to try the encoder that is ready to serve, in place of what is tried already.
+
+        Raises:
+            TaskNotFound: There is no task of this name.
+            InvalidField: The share can't be.
+            CannotReindex: None is ready.
+        """
+        _check_share(share)
+        async with self._tasks.changing(tenant):
+            task = await self._tasks.get(tenant, name, fresh=True)
+            encoder, tried = await self._encoders.candidate(tenant, task)
+            shadow = Shadow(name, tried.policy, share, task.policy_version, task.created_us, self._now_us(), encoder)
+            change = change_of_task(Action.SHADOW_STARTED, task, replace(task, policy=tried.policy))
+            change = replace(change, changed_fields=("encoder", *change.changed_fields))
+            return await self._begin(tenant, shadow, change, by)
 
     async def promote(self, tenant: str, name: str, *, by: Caller = SERVICE) -> Task:
         """Lets the policy that is tried serve, by the one write that any change of what serves is.
@@ -139,11 +218,18 @@ class Shadows:
         Raises:
             TaskNotFound: There is no task of this name.
             ShadowNotFound: None is tried.
+            CannotReindex: It is an encoder that is tried.
             TaskChanged: The task was changed since the trial was begun.
         """
         async with self._tasks.changing(tenant):
             task = await self._tasks.get(tenant, name, fresh=True)
             shadow = await self._of(tenant, name)
+            if shadow.encoder is not None:
+                raise CannotReindex(
+                    f"{shadow.encoder.model} is tried, and an encoder serves all tasks or none: "
+                    "let it with `nearvote reindex --switch`",
+                    field="task",
+                )
             tried_on = replace(task, policy_version=shadow.policy_version, created_us=shadow.created_us)
             try:
                 promoted = await self._tasks.switch(
@@ -174,10 +260,19 @@ class Shadows:
         """
         async with self._tasks.changing(tenant):
             task = await self._tasks.get(tenant, name)
-            if name not in await self._store.documents(_KIND, tenant):  # one that can't be read is to be got rid of
+            if name not in await self._store.documents(
+                SHADOWS_KIND, tenant
+            ):  # one that can't be read is to be got rid of
                 raise _not_found(name)
             async with self._audit.recording(tenant, by, [change_of_task(Action.SHADOW_STOPPED, task, task)]):
                 await self._delete(tenant, name)
+
+    async def _begin(self, tenant: str, shadow: Shadow, change: Change, by: Caller) -> Shadow:
+        document: dict[str, Any] = _ADAPTER.dump_python(shadow, mode="json")
+        async with self._audit.recording(tenant, by, [change]):
+            await self._store.put_document(SHADOWS_KIND, tenant, shadow.task, document)
+        await self.read(tenant)
+        return shadow
 
     async def _of(self, tenant: str, name: str) -> Shadow:
         shadow = (await self.read(tenant)).get(name)
@@ -186,8 +281,22 @@ class Shadows:
         return shadow
 
     async def _delete(self, tenant: str, name: str) -> None:
-        await self._store.delete_document(_KIND, tenant, name)
+        await self._store.delete_document(SHADOWS_KIND, tenant, name)
         self._known.pop(tenant, None)
+
+
+def nothing_ready() -> CannotReindex:
+    """What is said where there is no encoder to try."""
+    return CannotReindex(
+        "no encoder is ready here to be tried: begin with `nearvote reindex --model MODEL`, and ask the replica that "
+        "has done it",
+        field="encoder",
+    )
+
+
+def _check_share(share: float) -> None:
+    if not 0 < share <= 1:
+        raise InvalidField("the share is above 0 and up to 1", field="share")
 
 
 def _not_found(name: str) -> ShadowNotFound:

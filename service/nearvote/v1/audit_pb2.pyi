@@ -51,7 +51,7 @@ class _AuditActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AuditActi
     AUDIT_ACTION_SHADOW_PROMOTED: _AuditAction.ValueType  # 11
     """A policy that was tried came to serve."""
     AUDIT_ACTION_SHADOW_STARTED: _AuditAction.ValueType  # 12
-    """A policy began to be tried; `changed_fields` says in what it differs from the one that serves."""
+    """A policy or an encoder began to be tried; `changed_fields` says in what it differs from what serves."""
     AUDIT_ACTION_SHADOW_STOPPED: _AuditAction.ValueType  # 13
     """A policy is tried no more."""
     AUDIT_ACTION_STORE_RESTORED: _AuditAction.ValueType  # 14
@@ -87,7 +87,7 @@ AUDIT_ACTION_FIT_ROLLED_BACK: AuditAction.ValueType  # 10
 AUDIT_ACTION_SHADOW_PROMOTED: AuditAction.ValueType  # 11
 """A policy that was tried came to serve."""
 AUDIT_ACTION_SHADOW_STARTED: AuditAction.ValueType  # 12
-"""A policy began to be tried; `changed_fields` says in what it differs from the one that serves."""
+"""A policy or an encoder began to be tried; `changed_fields` says in what it differs from what serves."""
 AUDIT_ACTION_SHADOW_STOPPED: AuditAction.ValueType  # 13
 """A policy is tried no more."""
 AUDIT_ACTION_STORE_RESTORED: AuditAction.ValueType  # 14

@@ -26,7 +26,7 @@ from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mas
 from nearvote.v1 import task_pb2 as nearvote_dot_v1_dot_task__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1enearvote/v1/task_service.proto\x12\x0bnearvote.v1\x1a google/protobuf/field_mask.proto\x1a\x16nearvote/v1/task.proto\"V\n\x12StartShadowRequest\x12\x0c\n\x04task\x18\x01 \x01(\t\x12#\n\x06policy\x18\x02 \x01(\x0b\x32\x13.nearvote.v1.Policy\x12\r\n\x05share\x18\x03 \x01(\x01\":\n\x13StartShadowResponse\x12#\n\x06shadow\x18\x01 \x01(\x0b\x32\x13.nearvote.v1.Shadow\"\x14\n\x12ListShadowsRequest\";\n\x13ListShadowsResponse\x12$\n\x07shadows\x18\x01 \x03(\x0b\x32\x13.nearvote.v1.Shadow\"$\n\x14PromoteShadowRequest\x12\x0c\n\x04task\x18\x01 \x01(\t\"8\n\x15PromoteShadowResponse\x12\x1f\n\x04task\x18\x01 \x01(\x0b\x32\x11.nearvote.v1.Task\"!\n\x11StopShadowRequest\x12\x0c\n\x04task\x18\x01 \x01(\t\"\x14\n\x12StopShadowResponse\"4\n\x11\x43reateTaskRequest\x12\x1f\n\x04task\x18\x01 \x01(\x0b\x32\x11.nearvote.v1.Task\"5\n\x12\x43reateTaskResponse\x12\x1f\n\x04task\x18\x01 \x01(\x0b\x32\x11.nearvote.v1.Task\"\x1e\n\x0eGetTaskRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"2\n\x0fGetTaskResponse\x12\x1f\n\x04task\x18\x01 \x01(\x0b\x32\x11.nearvote.v1.Task\"9\n\x10ListTasksRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"N\n\x11ListTasksResponse\x12 \n\x05tasks\x18\x01 \x03(\x0b\x32\x11.nearvote.v1.Task\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"e\n\x11UpdateTaskRequest\x12\x1f\n\x04task\x18\x01 \x01(\x0b\x32\x11.nearvote.v1.Task\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"5\n\x12UpdateTaskResponse\x12\x1f\n\x04task\x18\x01 \x01(\x0b\x32\x11.nearvote.v1.Task\"0\n\x11\x44\x65leteTaskRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x66orce\x18\x02 \x01(\x08\"3\n\x12\x44\x65leteTaskResponse\x12\x1d\n\x15\x64\x65leted_example_count\x18\x01 \x01(\x04\x32\xd7\x05\n\x0bTaskService\x12M\n\nCreateTask\x12\x1e.nearvote.v1.CreateTaskRequest\x1a\x1f.nearvote.v1.CreateTaskResponse\x12\x44\n\x07GetTask\x12\x1b.nearvote.v1.GetTaskRequest\x1a\x1c.nearvote.v1.GetTaskResponse\x12J\n\tListTasks\x12\x1d.nearvote.v1.ListTasksRequest\x1a\x1e.nearvote.v1.ListTasksResponse\x12M\n\nUpdateTask\x12\x1e.nearvote.v1.UpdateTaskRequest\x1a\x1f.nearvote.v1.UpdateTaskResponse\x12M\n\nDeleteTask\x12\x1e.nearvote.v1.DeleteTaskRequest\x1a\x1f.nearvote.v1.DeleteTaskResponse\x12P\n\x0bStartShadow\x12\x1f.nearvote.v1.StartShadowRequest\x1a .nearvote.v1.StartShadowResponse\x12P\n\x0bListShadows\x12\x1f.nearvote.v1.ListShadowsRequest\x1a .nearvote.v1.ListShadowsResponse\x12V\n\rPromoteShadow\x12!.nearvote.v1.PromoteShadowRequest\x1a\".nearvote.v1.PromoteShadowResponse\x12M\n\nStopShadow\x12\x1e.nearvote.v1.StopShadowRequest\x1a\x1f.nearvote.v1.StopShadowResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1enearvote/v1/task_service.proto\x12\x0bnearvote.v1\x1a google/protobuf/field_mask.proto\x1a\x16nearvote/v1/task.proto\"g\n\x12StartShadowRequest\x12\x0c\n\x04task\x18\x01 \x01(\t\x12#\n\x06policy\x18\x02 \x01(\x0b\x32\x13.nearvote.v1.Policy\x12\r\n\x05share\x18\x03 \x01(\x01\x12\x0f\n\x07\x65ncoder\x18\x04 \x01(\x08\":\n\x13StartShadowResponse\x12#\n\x06shadow\x18\x01 \x01(\x0b\x32\x13.nearvote.v1.Shadow\"\x14\n\x12ListShadowsRequest\";\n\x13ListShadowsResponse\x12$\n\x07shadows\x18\x01 \x03(\x0b\x32\x13.nearvote.v1.Shadow\"$\n\x14PromoteShadowRequest\x12\x0c\n\x04task\x18\x01 \x01(\t\"8\n\x15PromoteShadowResponse\x12\x1f\n\x04task\x18\x01 \x01(\x0b\x32\x11.nearvote.v1.Task\"!\n\x11StopShadowRequest\x12\x0c\n\x04task\x18\x01 \x01(\t\"\x14\n\x12StopShadowResponse\"4\n\x11\x43reateTaskRequest\x12\x1f\n\x04task\x18\x01 \x01(\x0b\x32\x11.nearvote.v1.Task\"5\n\x12\x43reateTaskResponse\x12\x1f\n\x04task\x18\x01 \x01(\x0b\x32\x11.nearvote.v1.Task\"\x1e\n\x0eGetTaskRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"2\n\x0fGetTaskResponse\x12\x1f\n\x04task\x18\x01 \x01(\x0b\x32\x11.nearvote.v1.Task\"9\n\x10ListTasksRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"N\n\x11ListTasksResponse\x12 \n\x05tasks\x18\x01 \x03(\x0b\x32\x11.nearvote.v1.Task\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"e\n\x11UpdateTaskRequest\x12\x1f\n\x04task\x18\x01 \x01(\x0b\x32\x11.nearvote.v1.Task\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"5\n\x12UpdateTaskResponse\x12\x1f\n\x04task\x18\x01 \x01(\x0b\x32\x11.nearvote.v1.Task\"0\n\x11\x44\x65leteTaskRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x66orce\x18\x02 \x01(\x08\"3\n\x12\x44\x65leteTaskResponse\x12\x1d\n\x15\x64\x65leted_example_count\x18\x01 \x01(\x04\x32\xd7\x05\n\x0bTaskService\x12M\n\nCreateTask\x12\x1e.nearvote.v1.CreateTaskRequest\x1a\x1f.nearvote.v1.CreateTaskResponse\x12\x44\n\x07GetTask\x12\x1b.nearvote.v1.GetTaskRequest\x1a\x1c.nearvote.v1.GetTaskResponse\x12J\n\tListTasks\x12\x1d.nearvote.v1.ListTasksRequest\x1a\x1e.nearvote.v1.ListTasksResponse\x12M\n\nUpdateTask\x12\x1e.nearvote.v1.UpdateTaskRequest\x1a\x1f.nearvote.v1.UpdateTaskResponse\x12M\n\nDeleteTask\x12\x1e.nearvote.v1.DeleteTaskRequest\x1a\x1f.nearvote.v1.DeleteTaskResponse\x12P\n\x0bStartShadow\x12\x1f.nearvote.v1.StartShadowRequest\x1a .nearvote.v1.StartShadowResponse\x12P\n\x0bListShadows\x12\x1f.nearvote.v1.ListShadowsRequest\x1a .nearvote.v1.ListShadowsResponse\x12V\n\rPromoteShadow\x12!.nearvote.v1.PromoteShadowRequest\x1a\".nearvote.v1.PromoteShadowResponse\x12M\n\nStopShadow\x12\x1e.nearvote.v1.StopShadowRequest\x1a\x1f.nearvote.v1.StopShadowResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,41 +34,41 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'nearvote.v1.task_service_pb
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_STARTSHADOWREQUEST']._serialized_start=105
-  _globals['_STARTSHADOWREQUEST']._serialized_end=191
-  _globals['_STARTSHADOWRESPONSE']._serialized_start=193
-  _globals['_STARTSHADOWRESPONSE']._serialized_end=251
-  _globals['_LISTSHADOWSREQUEST']._serialized_start=253
-  _globals['_LISTSHADOWSREQUEST']._serialized_end=273
-  _globals['_LISTSHADOWSRESPONSE']._serialized_start=275
-  _globals['_LISTSHADOWSRESPONSE']._serialized_end=334
-  _globals['_PROMOTESHADOWREQUEST']._serialized_start=336
-  _globals['_PROMOTESHADOWREQUEST']._serialized_end=372
-  _globals['_PROMOTESHADOWRESPONSE']._serialized_start=374
-  _globals['_PROMOTESHADOWRESPONSE']._serialized_end=430
-  _globals['_STOPSHADOWREQUEST']._serialized_start=432
-  _globals['_STOPSHADOWREQUEST']._serialized_end=465
-  _globals['_STOPSHADOWRESPONSE']._serialized_start=467
-  _globals['_STOPSHADOWRESPONSE']._serialized_end=487
-  _globals['_CREATETASKREQUEST']._serialized_start=489
-  _globals['_CREATETASKREQUEST']._serialized_end=541
-  _globals['_CREATETASKRESPONSE']._serialized_start=543
-  _globals['_CREATETASKRESPONSE']._serialized_end=596
-  _globals['_GETTASKREQUEST']._serialized_start=598
-  _globals['_GETTASKREQUEST']._serialized_end=628
-  _globals['_GETTASKRESPONSE']._serialized_start=630
-  _globals['_GETTASKRESPONSE']._serialized_end=680
-  _globals['_LISTTASKSREQUEST']._serialized_start=682
-  _globals['_LISTTASKSREQUEST']._serialized_end=739
-  _globals['_LISTTASKSRESPONSE']._serialized_start=741
-  _globals['_LISTTASKSRESPONSE']._serialized_end=819
-  _globals['_UPDATETASKREQUEST']._serialized_start=821
-  _globals['_UPDATETASKREQUEST']._serialized_end=922
-  _globals['_UPDATETASKRESPONSE']._serialized_start=924
-  _globals['_UPDATETASKRESPONSE']._serialized_end=977
-  _globals['_DELETETASKREQUEST']._serialized_start=979
-  _globals['_DELETETASKREQUEST']._serialized_end=1027
-  _globals['_DELETETASKRESPONSE']._serialized_start=1029
-  _globals['_DELETETASKRESPONSE']._serialized_end=1080
-  _globals['_TASKSERVICE']._serialized_start=1083
-  _globals['_TASKSERVICE']._serialized_end=1810
+  _globals['_STARTSHADOWREQUEST']._serialized_end=208
+  _globals['_STARTSHADOWRESPONSE']._serialized_start=210
+  _globals['_STARTSHADOWRESPONSE']._serialized_end=268
+  _globals['_LISTSHADOWSREQUEST']._serialized_start=270
+  _globals['_LISTSHADOWSREQUEST']._serialized_end=290
+  _globals['_LISTSHADOWSRESPONSE']._serialized_start=292
+  _globals['_LISTSHADOWSRESPONSE']._serialized_end=351
+  _globals['_PROMOTESHADOWREQUEST']._serialized_start=353
+  _globals['_PROMOTESHADOWREQUEST']._serialized_end=389
+  _globals['_PROMOTESHADOWRESPONSE']._serialized_start=391
+  _globals['_PROMOTESHADOWRESPONSE']._serialized_end=447
+  _globals['_STOPSHADOWREQUEST']._serialized_start=449
+  _globals['_STOPSHADOWREQUEST']._serialized_end=482
+  _globals['_STOPSHADOWRESPONSE']._serialized_start=484
+  _globals['_STOPSHADOWRESPONSE']._serialized_end=504
+  _globals['_CREATETASKREQUEST']._serialized_start=506
+  _globals['_CREATETASKREQUEST']._serialized_end=558
+  _globals['_CREATETASKRESPONSE']._serialized_start=560
+  _globals['_CREATETASKRESPONSE']._serialized_end=613
+  _globals['_GETTASKREQUEST']._serialized_start=615
+  _globals['_GETTASKREQUEST']._serialized_end=645
+  _globals['_GETTASKRESPONSE']._serialized_start=647
+  _globals['_GETTASKRESPONSE']._serialized_end=697
+  _globals['_LISTTASKSREQUEST']._serialized_start=699
+  _globals['_LISTTASKSREQUEST']._serialized_end=756
+  _globals['_LISTTASKSRESPONSE']._serialized_start=758
+  _globals['_LISTTASKSRESPONSE']._serialized_end=836
+  _globals['_UPDATETASKREQUEST']._serialized_start=838
+  _globals['_UPDATETASKREQUEST']._serialized_end=939
+  _globals['_UPDATETASKRESPONSE']._serialized_start=941
+  _globals['_UPDATETASKRESPONSE']._serialized_end=994
+  _globals['_DELETETASKREQUEST']._serialized_start=996
+  _globals['_DELETETASKREQUEST']._serialized_end=1044
+  _globals['_DELETETASKRESPONSE']._serialized_start=1046
+  _globals['_DELETETASKRESPONSE']._serialized_end=1097
+  _globals['_TASKSERVICE']._serialized_start=1100
+  _globals['_TASKSERVICE']._serialized_end=1827
 # @@protoc_insertion_point(module_scope)

@@ -29,13 +29,18 @@ class StartShadowRequest(_message.Message):
     TASK_FIELD_NUMBER: _builtins.int
     POLICY_FIELD_NUMBER: _builtins.int
     SHARE_FIELD_NUMBER: _builtins.int
+    ENCODER_FIELD_NUMBER: _builtins.int
     task: _builtins.str
     """The task."""
     share: _builtins.float
     """Share of the task's messages that it is tried on, above 0 and up to 1. Which ones depends on their request ids."""
+    encoder: _builtins.bool
+    """Try the encoder that a reindex has made ready on the replica that is asked, with the task as it would be after the
+    switch. Every drawn message is embedded once more.
+    """
     @_builtins.property
     def policy(self) -> _task_pb2.Policy:
-        """The policy to try, whole: what is not set has its default."""
+        """The policy to try, whole: what is not set has its default. Not to be set with `encoder`."""
 
     def __init__(
         self,
@@ -43,10 +48,11 @@ class StartShadowRequest(_message.Message):
         task: _builtins.str = ...,
         policy: _task_pb2.Policy | None = ...,
         share: _builtins.float = ...,
+        encoder: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy", "share", b"share", "task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["encoder", b"encoder", "policy", b"policy", "share", b"share", "task", b"task"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

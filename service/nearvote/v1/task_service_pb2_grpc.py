@@ -122,22 +122,23 @@ class TaskServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def StartShadow(self, request, context):
-        """Begins to try another policy on a share of a task's messages, beside the one that serves and without a word in any
-        answer. It takes the place of one that is tried already.
+        """Begins to try another policy, or the encoder that a reindex has made ready, on a share of a task's messages, beside
+        the one that serves and without a word in any answer. It takes the place of what is tried already.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListShadows(self, request, context):
-        """Returns the policies that are tried.
+        """Returns what is tried.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def PromoteShadow(self, request, context):
-        """Lets the policy serve that is tried. Refused when the task was changed since it was begun.
+        """Lets the policy serve that is tried. Refused when the task was changed since it was begun, and for an encoder: that
+        serves all tasks, by `SwitchReindex`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

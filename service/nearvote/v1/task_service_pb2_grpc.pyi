@@ -44,13 +44,15 @@ class TaskServiceStub:
     DeleteTask: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.DeleteTaskRequest, _task_service_pb2.DeleteTaskResponse]
     """Deletes a task, with its examples when `force` is set."""
     StartShadow: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.StartShadowRequest, _task_service_pb2.StartShadowResponse]
-    """Begins to try another policy on a share of a task's messages, beside the one that serves and without a word in any
-    answer. It takes the place of one that is tried already.
+    """Begins to try another policy, or the encoder that a reindex has made ready, on a share of a task's messages, beside
+    the one that serves and without a word in any answer. It takes the place of what is tried already.
     """
     ListShadows: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.ListShadowsRequest, _task_service_pb2.ListShadowsResponse]
-    """Returns the policies that are tried."""
+    """Returns what is tried."""
     PromoteShadow: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.PromoteShadowRequest, _task_service_pb2.PromoteShadowResponse]
-    """Lets the policy serve that is tried. Refused when the task was changed since it was begun."""
+    """Lets the policy serve that is tried. Refused when the task was changed since it was begun, and for an encoder: that
+    serves all tasks, by `SwitchReindex`.
+    """
     StopShadow: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.StopShadowRequest, _task_service_pb2.StopShadowResponse]
     """Ends the trial; what serves stays."""
 
@@ -70,13 +72,15 @@ class TaskServiceAsyncStub(TaskServiceStub):
     DeleteTask: _aio.UnaryUnaryMultiCallable[_task_service_pb2.DeleteTaskRequest, _task_service_pb2.DeleteTaskResponse]  # type: ignore[assignment]
     """Deletes a task, with its examples when `force` is set."""
     StartShadow: _aio.UnaryUnaryMultiCallable[_task_service_pb2.StartShadowRequest, _task_service_pb2.StartShadowResponse]  # type: ignore[assignment]
-    """Begins to try another policy on a share of a task's messages, beside the one that serves and without a word in any
-    answer. It takes the place of one that is tried already.
+    """Begins to try another policy, or the encoder that a reindex has made ready, on a share of a task's messages, beside
+    the one that serves and without a word in any answer. It takes the place of what is tried already.
     """
     ListShadows: _aio.UnaryUnaryMultiCallable[_task_service_pb2.ListShadowsRequest, _task_service_pb2.ListShadowsResponse]  # type: ignore[assignment]
-    """Returns the policies that are tried."""
+    """Returns what is tried."""
     PromoteShadow: _aio.UnaryUnaryMultiCallable[_task_service_pb2.PromoteShadowRequest, _task_service_pb2.PromoteShadowResponse]  # type: ignore[assignment]
-    """Lets the policy serve that is tried. Refused when the task was changed since it was begun."""
+    """Lets the policy serve that is tried. Refused when the task was changed since it was begun, and for an encoder: that
+    serves all tasks, by `SwitchReindex`.
+    """
     StopShadow: _aio.UnaryUnaryMultiCallable[_task_service_pb2.StopShadowRequest, _task_service_pb2.StopShadowResponse]  # type: ignore[assignment]
     """Ends the trial; what serves stays."""
 
@@ -129,8 +133,8 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _task_service_pb2.StartShadowRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_task_service_pb2.StartShadowResponse, _abc.Awaitable[_task_service_pb2.StartShadowResponse]]:
-        """Begins to try another policy on a share of a task's messages, beside the one that serves and without a word in any
-        answer. It takes the place of one that is tried already.
+        """Begins to try another policy, or the encoder that a reindex has made ready, on a share of a task's messages, beside
+        the one that serves and without a word in any answer. It takes the place of what is tried already.
         """
 
     @_abc_1.abstractmethod
@@ -139,7 +143,7 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _task_service_pb2.ListShadowsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_task_service_pb2.ListShadowsResponse, _abc.Awaitable[_task_service_pb2.ListShadowsResponse]]:
-        """Returns the policies that are tried."""
+        """Returns what is tried."""
 
     @_abc_1.abstractmethod
     def PromoteShadow(
@@ -147,7 +151,9 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _task_service_pb2.PromoteShadowRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_task_service_pb2.PromoteShadowResponse, _abc.Awaitable[_task_service_pb2.PromoteShadowResponse]]:
-        """Lets the policy serve that is tried. Refused when the task was changed since it was begun."""
+        """Lets the policy serve that is tried. Refused when the task was changed since it was begun, and for an encoder: that
+        serves all tasks, by `SwitchReindex`.
+        """
 
     @_abc_1.abstractmethod
     def StopShadow(
