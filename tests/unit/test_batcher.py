@@ -1,4 +1,5 @@
 import asyncio
+import os
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -29,6 +30,7 @@ class Gated:
         self.entered = asyncio.Event()
         self.batches: list[list[list[int]]] = []
         self.alone: list[bool] = []
+        self.niceness: list[int] = []
         self.failure: Exception | None = None
         self.left_out = 0
         self._loop = asyncio.get_running_loop()
@@ -39,6 +41,7 @@ class Gated:
     def encode(self, windows: Sequence[Tokens], *, alone: bool = True) -> Matrix:
         self.batches.append([window.tolist() for window in windows])
         self.alone.append(alone)
+        self.niceness.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
         self._loop.call_soon_threadsafe(self.entered.set)
         assert self.gate.wait(_PATIENCE_SECONDS), "nobody opened the gate"
         if self.failure:
@@ -118,6 +121,12 @@ async def test_what_comes_to_an_idle_encoder_goes_at_once(
         await batcher.encode([_window(2)])
     assert gated.batches == [[[1]], [[2]]]
     assert timers == []
+
+
+async def test_calls_go_before_encoding(gated: Gated, batcher: Batcher) -> None:
+    """What encodes is less urgent than what takes calls, and refuses them where they are too many."""
+    await _soon(batcher.encode([_window(1)]))
+    assert gated.niceness > [os.getpriority(os.PRIO_PROCESS, os.getpid())]
 
 
 @pytest.mark.usefixtures("busy")

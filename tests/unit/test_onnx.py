@@ -181,6 +181,19 @@ _DAMAGES = [
 ]
 
 
+def test_no_thread_of_it_is_as_urgent_as_a_call(encoder: Encoder, model_cache: Path) -> None:
+    """The runtime's own threads, with which it shares out a batch, are less urgent than the one that takes calls."""
+    first = os.getpriority(os.PRIO_PROCESS, os.getpid())
+    assert encoder.spec.engine == "onnx-cpu"  # so it has been exported
+    before = set(Path("/proc/self/task").iterdir())
+    another = load_encoder(DEFAULT_MODEL, None, "cpu", model_cache, threads=3)
+    started = set(Path("/proc/self/task").iterdir()) - before
+    niceness = [os.getpriority(os.PRIO_PROCESS, int(thread.name)) for thread in started]
+    assert len(niceness) >= 2
+    assert [one for one in niceness if one <= first] == []
+    del another
+
+
 @pytest.fixture
 def damaged_cache(encoder: Encoder, model_cache: Path, tmp_path: Path) -> Path:
     """A cache of its own, to be damaged, with links to the good export."""

@@ -16,6 +16,7 @@ from nearvote.access.flow import FLOW, Flow, Shares
 from nearvote.deadline import within_deadline
 from nearvote.embedding.encoder import Encoder, Matrix, Tokens
 from nearvote.errors import Overloaded
+from nearvote.priority import ENCODING, give_way
 
 # What a batch costs at most (`EncoderSpec.cost`). On two cores such a batch takes some 20 ms; with four times as many
 # tokens the encoder does a sixth less, as what it works on no longer stays in the processor's caches.
@@ -224,6 +225,7 @@ class Batcher:
             self._threads.append(thread)
 
     def _work(self, loop: asyncio.AbstractEventLoop) -> None:
+        give_way(ENCODING)  # taking calls, and refusing what is too much, can't wait for a batch's end
         while True:
             with self._queue:
                 while not self._closed and not (batch := self._take(long=self._long_under_way == 0)):

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -12,6 +13,7 @@ import onnxruntime as ort
 
 from nearvote.embedding.encoder import EncoderSpec, Matrix, Tokens, normalized
 from nearvote.embedding.tokenizer import ModelTokenizer
+from nearvote.priority import ENCODING, give_way
 from nearvote.startup_errors import ExportMismatch
 
 Precision = Literal["fp32", "int8"]
@@ -94,7 +96,9 @@ def _session(model: Path, threads: int) -> ort.InferenceSession:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     try:
-        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        # Its threads are as urgent as the one that makes it.
+        with ThreadPoolExecutor(1, initializer=give_way, initargs=(ENCODING,)) as maker:
+            return maker.submit(ort.InferenceSession, model, options, providers=["CPUExecutionProvider"]).result()
     except Exception as error:  # the runtime's own exceptions have no common base
         raise ExportMismatch(f"{model} can't be loaded: {error}") from error
 

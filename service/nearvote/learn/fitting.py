@@ -29,6 +29,7 @@ from nearvote.learn.votes import (
     surface_candidates,
     surface_kernel,
 )
+from nearvote.priority import LEARNING, give_way
 from nearvote.voting.metric import LinearMetric
 from nearvote.voting.policy import Policy, Rules
 from nearvote.voting.pool import Pool, Voter
@@ -42,7 +43,6 @@ _LEAST_JUDGED = 20
 _KS = (10, 20, 40)
 _TEMPERATURES = (0.05, 0.1, 0.2)
 _EXPONENTS = (2.0, 4.0, 8.0)
-_NICENESS = 10  # of the threads that learn: messages go first
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,7 +93,7 @@ def fit_corpus(
             "least to learn from; what serves stays",
             field="task",
         )
-    _give_way()
+    give_way(LEARNING)
     with threadpool_limits(1, user_api="blas"):  # two libraries' threads on the same cores stall one another
         report(0.0, "finding examples of one kind")
         folds = folds_of(corpus, fold_count(len(corpus)))
@@ -194,7 +194,7 @@ class _Fitting:
         fold_numbers = [*range(int(self._folds.max()) + 1), -1]
 
         def learn(fold: int) -> Model:
-            _give_way()
+            give_way(LEARNING)
             places = np.flatnonzero(self._folds != fold)
             model = learn_model(
                 self._corpus.take(places), self._targets[places], multi_label=self._multi, tick=self._tick
@@ -330,10 +330,6 @@ class _Fitting:
 
 def _plain(vectors: Matrix) -> Matrix:
     return vectors
-
-
-def _give_way() -> None:
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
 
 
 def _workers() -> int:
