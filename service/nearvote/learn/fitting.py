@@ -29,7 +29,6 @@ from nearvote.learn.votes import (
     surface_candidates,
     surface_kernel,
 )
-from nearvote.priority import LEARNING, give_way
 from nearvote.voting.metric import LinearMetric
 from nearvote.voting.policy import Policy, Rules
 from nearvote.voting.pool import Pool, Voter
@@ -93,7 +92,6 @@ def fit_corpus(
             "least to learn from; what serves stays",
             field="task",
         )
-    give_way(LEARNING)
     with threadpool_limits(1, user_api="blas"):  # two libraries' threads on the same cores stall one another
         report(0.0, "finding examples of one kind")
         folds = folds_of(corpus, fold_count(len(corpus)))
@@ -194,7 +192,6 @@ class _Fitting:
         fold_numbers = [*range(int(self._folds.max()) + 1), -1]
 
         def learn(fold: int) -> Model:
-            give_way(LEARNING)
             places = np.flatnonzero(self._folds != fold)
             model = learn_model(
                 self._corpus.take(places), self._targets[places], multi_label=self._multi, tick=self._tick

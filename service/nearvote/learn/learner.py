@@ -24,6 +24,7 @@ from nearvote.learn.jobs import Job, JobCancelledError, Jobs, fit_running
 from nearvote.learn.preview import Preview, preview
 from nearvote.learn.switching import Switcher
 from nearvote.limits import Limits, check_text
+from nearvote.priority import LEARNING, give_way
 from nearvote.tasks.fit import Fit, as_stored
 from nearvote.tasks.leases import Lease, Leases
 from nearvote.tasks.registry import TaskRegistry
@@ -77,7 +78,10 @@ class Learner:
         self._jobs = jobs
         # One fit at a time, which takes all cores that messages leave it; examples can be checked meanwhile.
         self._one_fit = asyncio.Lock()
-        self._threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="learn")
+        # Messages go first, also before the threads that these start.
+        self._threads = ThreadPoolExecutor(
+            max_workers=2, thread_name_prefix="learn", initializer=give_way, initargs=(LEARNING,)
+        )
         self._leases = leases
         self._switcher = Switcher(store, tasks, settle_seconds)
 
