@@ -24,7 +24,8 @@ class Erased:
 
     Attributes:
         example_count: How many examples.
-        fitted_tasks: The tasks among theirs that are fitted, and may have learned of them, by name.
+        fitted_tasks: The tasks among theirs, by name, that have a fit which serves or is tried: it may have learned of
+            them.
     """
 
     example_count: int
@@ -69,8 +70,8 @@ class Eraser:
 
         Page by page, for as long as there are any: cut short, the rest goes when it is asked for again.
 
-        Fits of their tasks that are under way are stopped. Those that serve stay: they keep nothing of one example
-        alone (DECISIONS 55).
+        Fits of their tasks that are under way are stopped. Those that serve or are tried stay: they keep nothing of one
+        example alone (DECISIONS 55), and its vectors in their metrics go with it.
 
         Args:
             tenant: Whose they are.
@@ -96,7 +97,8 @@ class Eraser:
             for name in {example.task for example in gone} - names:
                 await self._stop_fits(tenant, name)
                 names.add(name)
-        fitted = [task.name for task in await self._tasks.list_all(tenant) if task.name in names and task.fit_version]
+        tasks = [task for task in await self._tasks.list_all(tenant) if task.name in names]
+        fitted = [task.name for task in tasks if task.fit_version or task.tried]
         return Erased(count, tuple(fitted))
 
     async def sweep(self) -> int:

@@ -157,7 +157,7 @@ class FitNotFound(NotFound):
 
 
 class ShadowNotFound(NotFound):
-    """No policy is tried for the task."""
+    """Nothing is tried for the task."""
 
     reason = "SHADOW_NOT_FOUND"
 

@@ -114,6 +114,7 @@ async def serving_of(shared: Shared, encoder: Encoder, store: QdrantStore) -> As
             settings.limits,
             shared.jobs,
             leases,
+            shadows,
             # By then another replica has heard of a switch, and its searches from before have ended.
             settle_seconds=0 if engine.kind == "edge" else REFRESH_SECONDS + settings.qdrant_timeout_seconds,
         )

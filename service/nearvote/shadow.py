@@ -1,4 +1,4 @@
-"""Tries policies and encoders on live messages, behind the answers: what they would say is compared and counted."""
+"""Tries policies, fits and encoders on live messages, behind the answers: what they would say is counted, not told."""
 
 import asyncio
 import hashlib
@@ -13,7 +13,8 @@ import structlog
 from nearvote.access.flow import held_back
 from nearvote.classify import Answered, Classifier, Options
 from nearvote.deadline import no_deadline
-from nearvote.tasks.shadows import Shadow, Shadows, TriedEncoder
+from nearvote.tasks.shadow import Shadow, TriedEncoder
+from nearvote.tasks.shadows import Shadows
 from nearvote.tasks.task import Task
 from nearvote.voting.prediction import Prediction
 
@@ -72,7 +73,7 @@ class _Drawn:
 
 @dataclass(frozen=True, slots=True)
 class _Trial:
-    """One call: a policy to try on it, or an encoder for as many tasks as ask for it."""
+    """One call: a policy or a fit to try on it, or an encoder for as many tasks as ask for it."""
 
     answered: Answered
     drawn: Sequence[_Drawn]
@@ -93,8 +94,8 @@ class Shadowing:
         self._shadows = shadows
         self._counts = counts
         self._beside = beside
-        # Each its own: policies are tried in a millisecond, and are not to wait for an encoder.
-        self._voting = _Line(MAX_WAITING, lambda trial: self._make(trial, self._by_policy))
+        # Each its own: policies and fits are tried in a millisecond, and are not to wait for an encoder.
+        self._voting = _Line(MAX_WAITING, lambda trial: self._make(trial, self._by_vectors))
         self._embedding = _Line(MAX_EMBEDDING, lambda trial: self._make(trial, self._by_encoder))
         self._reading: asyncio.Task[None] | None = None
 
@@ -138,8 +139,11 @@ class Shadowing:
             self._count_all(trial, Outcome.DROPPED)
 
     async def _make(self, trial: _Trial, judged: "_Judged") -> None:
+        tenant = trial.answered.tenant
         try:
-            tried = await judged(trial)
+            on = [drawn for drawn in trial.drawn if await self._shadows.is_on(tenant, drawn.shadow)]
+            trial = replace(trial, drawn=on)
+            tried = await judged(trial) if on else []
         except Exception as error:  # noqa: BLE001 - whatever it is, the next ones are to be tried
             self._count_all(trial, Outcome.FAILED)
             _log.warning("not_shadowed", tasks=[drawn.task.name for drawn in trial.drawn], exc_info=error)
@@ -151,16 +155,16 @@ class Shadowing:
         for drawn, predictions in zip(trial.drawn, tried, strict=True):
             served = answered.tasks.index(drawn.task)
             for place, prediction in zip(drawn.places, predictions, strict=True):
-                self._count(answered.tenant, drawn.task.name, answered.predictions[place][served], prediction)
+                self._count(tenant, drawn.task.name, answered.predictions[place][served], prediction)
 
-    async def _by_policy(self, trial: _Trial) -> list[list[Prediction]]:
+    async def _by_vectors(self, trial: _Trial) -> list[list[Prediction]]:
         answered, (drawn,) = trial.answered, trial.drawn
         some = replace(
             answered.embedded,
             windows=[answered.embedded.windows[place] for place in drawn.places],
             surfaces=[answered.embedded.surfaces[place] for place in drawn.places],
         )
-        candidate = replace(drawn.task, policy=drawn.shadow.policy)
+        candidate = drawn.shadow.candidate(drawn.task)
         texts = [answered.texts[place] for place in drawn.places]
         judged = await self._classifier.judge(answered.tenant, texts, some, [candidate], _options(answered))
         return [[prediction for (prediction,) in judged]]

@@ -1,6 +1,8 @@
 """Another encoder: everything is embedded again beside what serves, and switched to and back by one write."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,12 +18,16 @@ from nearvote.examples.qdrant_store import QdrantStore
 from nearvote.examples.spaces import open_store
 from nearvote.examples.standing import Standing
 from nearvote.examples.store import SearchQuery
+from nearvote.limits import Limits
 from nearvote.reindex import reindexer as module
 from nearvote.reindex.status import Phase
 from nearvote.startup_errors import EncoderMismatch, ModelNotFound, StoreTooNew
 from nearvote.tasks.document import task_from_document, task_to_document
 from nearvote.tasks.fit import Fit
 from nearvote.tasks.fits import Fits
+from nearvote.tasks.registry import TaskRegistry
+from nearvote.tasks.shadow import Shadow
+from nearvote.tasks.shadows import Shadows
 from nearvote.tasks.task import Label, Task
 from nearvote.text.surface import surface_vector
 from nearvote.voting.metric import LinearMetric, Slot
@@ -332,6 +338,44 @@ async def test_what_was_deleted_stays_deleted(engine: Engine) -> None:
     back = await serving(engine)
     assert (await back.documents("shadow", "acme")).keys() == {"abuse"}
     assert {one.task for one in (await everything(back)).values()} == {"spam"}
+
+
+async def test_the_trial_of_a_fit_stays_with_its_vectors(engine: Engine) -> None:
+    """A policy is tried beside the other encoder too; a fit is of the former vectors: it is tried no more."""
+    await stored(engine, ["money for you"])
+    old = await serving(engine)
+    abuse = replace(TASK, name="abuse")
+    await old.put_document("task", "acme", "abuse", task_to_document(abuse))
+    tried = replace(TASK, claimed=(Slot.A, 1), tried=1)
+    await old.put_document("task", "acme", "spam", task_to_document(tried))
+    of_policy: dict[str, Any] = {
+        "task": "abuse",
+        "policy": {},
+        "share": 1.0,
+        "policy_version": 2,
+        "created_us": 1,
+        "started_us": 5,
+    }
+    of_fit = {**of_policy, "task": "spam", "fit_version": 1, "slot": Slot.A.value}
+    for body in (of_policy, of_fit):
+        await old.put_document("shadow", "acme", body["task"], body)
+    begun = await shadows(old)
+    assert (begun["abuse"].is_of(abuse), begun["spam"].is_of(tried)) == (True, True)
+    for back in (False, True):
+        await embedded_again(engine, back=back)
+        now = await serving(engine)
+        assert (await shadows(now)).keys() == {"abuse"}
+        for name, before in (("abuse", abuse), ("spam", TASK)):
+            document = await now.document("task", "acme", name)
+            assert document
+            assert task_from_document(document) == before
+    await old.put_document("shadow", "acme", "spam", of_fit)
+    assert not (await shadows(old))["spam"].is_of(TASK), "and if it were there, it would be of nothing"
+
+
+async def shadows(store: QdrantStore) -> Mapping[str, Shadow]:
+    """What is tried."""
+    return await Shadows(store, TaskRegistry(store, Limits()), Limits()).read("acme")
 
 
 async def test_a_later_layout_is_refused(engine: Engine) -> None:

@@ -17,11 +17,12 @@ from nearvote.classify import Classification, Classifier, Options
 from nearvote.embedding.batcher import Batcher
 from nearvote.embedding.embedder import Embedder
 from nearvote.embedding.encoder import Matrix, Tokens
-from nearvote.errors import CannotReindex, InvalidField, StoreUnavailable
+from nearvote.errors import CannotReindex, FitNotFound, InvalidField, StoreUnavailable
 from nearvote.examples.audit_store import open_audit_store
 from nearvote.examples.engine import Engine
 from nearvote.examples.places import Source
 from nearvote.examples.qdrant_store import QdrantStore
+from nearvote.learn.switching import Switcher
 from nearvote.limits import Limits
 from nearvote.reindex.beside import Beside, Coming
 from nearvote.reindex.reindexer import Reindexer
@@ -30,7 +31,9 @@ from nearvote.tasks.document import task_from_document, task_to_document
 from nearvote.tasks.fit import Fit
 from nearvote.tasks.fits import Fits
 from nearvote.tasks.registry import TaskRegistry
+from nearvote.tasks.shadow import Shadow
 from nearvote.tasks.shadows import Shadows
+from nearvote.voting.metric import LinearMetric, Slot
 from nearvote.voting.policy import Policy
 from tests.contract import reindexed
 from tests.contract.reindexed import NEW, OLD, TASK, LetterEncoder, Shop, example, put, ready, serving, stored
@@ -59,6 +62,7 @@ class Replica:
     """A process that answers by the old encoder, and may have the new one."""
 
     store: QdrantStore
+    tasks: TaskRegistry
     shadows: Shadows
     shadowing: Shadowing
     classifier: Classifier
@@ -70,6 +74,18 @@ class Replica:
         answers = await self.classifier.classify("acme", texts, tasks, options)
         await self.shadowing.settle()
         return answers
+
+    async def try_fit(self, version: int) -> Shadow:
+        """Begins to try a fit that finds in its metric what is found without it."""
+        task = await self.tasks.get("acme", "spam", fresh=True)
+        metric = LinearMetric(np.eye(OLD.spec.dimension, dtype=np.float32))
+        fit = Fit(
+            version, metric, in_metric=True, prototypes=None, policy=task.policy, replaced_version=0,
+            replaced_policy=task.policy, unfitted_policy=task.policy,
+        )  # fmt: skip
+        await self.tasks.fits.put("acme", "spam", fit)
+        slot = await Switcher(self.store, self.tasks, 0.0).fill("acme", task, metric, version)
+        return await self.shadows.start_fit("acme", task, fit, slot, 1.0)
 
 
 @dataclass(slots=True)
@@ -90,7 +106,7 @@ class Scene:
         classifier = Classifier(Embedder(OLD, self.batcher), store, tasks, limits)
         shadowing = Shadowing(classifier, shadows, counts, beside)
         classifier.answered = shadowing.answered
-        return Replica(store, shadows, shadowing, classifier, counts)
+        return Replica(store, tasks, shadows, shadowing, classifier, counts)
 
 
 @pytest.fixture
@@ -187,6 +203,36 @@ async def test_what_is_refused(scene: Scene, replica: Replica) -> None:
     begun, ended = (await scene.audit.page("acme", EventQuery(actor="ann"), 10)).events
     assert (begun.change.action, begun.change.changed_fields) == (Action.SHADOW_STARTED, ("encoder",))
     assert ended.change.action is Action.SHADOW_STOPPED
+
+
+async def test_in_place_of_a_fit(scene: Scene, replica: Replica) -> None:
+    """Begun in place of a fit's trial, an encoder's lets go of the fit and its claim; and a fit's may follow it."""
+    of_fit = await replica.try_fit(1)
+    await replica.ask("see you later")
+    with pytest.raises(CannotReindex):
+        await replica.shadows.start_encoder("acme", "spam", 1.0)
+    task = await replica.tasks.get("acme", "spam", fresh=True)
+    assert (task.tried, task.claimed) == (1, (Slot.A, 1)), "what is refused takes no place"
+    await ready(scene.reindexer, "letters")
+    of_encoder = await replica.shadows.start_encoder("acme", "spam", 1.0)
+    task = await replica.tasks.get("acme", "spam", fresh=True)
+    assert (task.tried, task.claimed) == (0, None)
+    with pytest.raises(FitNotFound):
+        await replica.tasks.fits.get("acme", "spam", 1)
+    outdated = [replica.shadows.is_outdated(one, task) for one in (of_fit, of_encoder)]
+    assert outdated == [True, False]
+    assert await replica.shadows.read("acme") == {"spam": of_encoder}
+    await replica.ask("see you later")
+    assert (replica.counts.outcomes, scene.shop.aside.embedded) == ({("spam", "agree"): 2}, 1)
+
+    of_fit = await replica.try_fit(2)
+    assert await replica.shadows.read("acme") == {"spam": of_fit}
+    await replica.ask("see you later")
+    assert (replica.counts.outcomes, scene.shop.aside.embedded) == ({("spam", "agree"): 3}, 1)
+    await scene.reindexer.switch()
+    now = await serving(scene.engine)
+    task = task_from_document((await now.documents("task", "acme"))["spam"])
+    assert (task.tried, task.claimed, await now.documents("shadow", "acme")) == (0, None, {})
 
 
 async def test_replicas(scene: Scene, replica: Replica) -> None:

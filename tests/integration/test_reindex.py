@@ -287,7 +287,9 @@ def test_tried_before_the_switch(tmp_path: Path) -> None:
             assert (shown.encoder_model, shown.outdated) == ("hashing-2", False)
             client.reindex.cancel()
             assert client.list_shadows()[0].outdated
-            assert "outdated" in server.cli("shadow", "status").stdout
+            status = server.cli("shadow", "status").stdout
+            assert "encoder hashing-2" in status
+            assert "outdated" in status
             _cli(server, "reindex", "--model", "hashing-2")
             client.start_encoder_shadow("spam", 1.0)
             client.classify(_MESSAGE, ["spam"])

@@ -47,6 +47,7 @@ from nearvote.learn.jobs import Jobs
 from nearvote.learn.learner import Learner
 from nearvote.limits import Limits
 from nearvote.tasks.leases import Leases
+from nearvote.tasks.shadows import Shadows
 from nearvote.tasks.task import Label
 from tests.conftest import Desk, OpenDesk
 
@@ -66,7 +67,13 @@ class Office:
         self.forgotten: list[tuple[str, str]] = []
         desk.tasks.also_delete(store.delete_task)
         self.learner = Learner(
-            desk.embedder, desk.store, desk.tasks, limits, Jobs(desk.clock.now_us), Leases(desk.store)
+            desk.embedder,
+            desk.store,
+            desk.tasks,
+            limits,
+            Jobs(desk.clock.now_us),
+            Leases(desk.store),
+            Shadows(desk.store, desk.tasks, limits),
         )
         self.inbox = Inbox(
             store,

@@ -34,6 +34,7 @@ from nearvote.limits import Limits
 from nearvote.tasks.document import Revision
 from nearvote.tasks.leases import Leases
 from nearvote.tasks.registry import TaskRegistry
+from nearvote.tasks.shadows import Shadows
 from nearvote.tasks.task import Label, Task
 from nearvote.voting.metric import Slot
 from nearvote.voting.neighbor import View
@@ -56,7 +57,12 @@ class Shop:
         self.classifier = Classifier(desk.embedder, self.store, self.tasks, Limits())
         self.jobs = Jobs(desk.clock.now_us)
         leases = Leases(desk.store, now_us=desk.clock.now_us)
-        self.learner = Learner(desk.embedder, self.store, self.tasks, limits or Limits(), self.jobs, leases)
+        self.shadows = Shadows(
+            self.store, self.tasks, Limits(), now_us=desk.clock.now_us, monotonic=desk.clock.monotonic
+        )
+        self.learner = Learner(
+            desk.embedder, self.store, self.tasks, limits or Limits(), self.jobs, leases, self.shadows
+        )
 
     async def fill(self, task: str = "spam", count: int = 30, seed: int = 0) -> None:
         """Adds examples, mostly told by their words."""

@@ -173,7 +173,14 @@ def test_no_field_of_the_domain_is_forgotten() -> None:
         Policy: {},
         Pool: {},
         LabelPolicy: {},
-        Task: {"slot": "", "slots": "", "claimed": "", "created_us": "create_time", "updated_us": "update_time"},
+        Task: {
+            "slot": "",
+            "slots": "",
+            "claimed": "",
+            "tried": "",
+            "created_us": "create_time",
+            "updated_us": "update_time",
+        },
     }
     messages: dict[type[Any], Any] = {
         Neighbor: prediction_pb2.Neighbor,

@@ -71,6 +71,14 @@ def fit(
     max_false_positives: FalsePositives = None,
     validation: ValidationFile = None,
     oos: OutOfScope = "",
+    shadow: Annotated[
+        float | None,
+        typer.Option(
+            "--shadow",
+            metavar="SHARE",
+            help="Try it on this share of the messages, above 0 and up to 1; it does not serve.",
+        ),
+    ] = None,
     roll_back: Annotated[
         bool, typer.Option("--roll-back", help="Go back to the fit before, and its policy, instead.")
     ] = False,
@@ -80,11 +88,13 @@ def fit(
 ) -> None:
     """Learn a metric, prototypes, pool and floors from a task's examples, and let them serve.
 
-    Floors are set for the best F1, or for the goal that is named.
+    Floors are set for the best F1, or for the goal that is named. With --shadow the fit is tried beside what serves.
     """
     goal = _goal(target_precision, target_recall, max_false_positives)
-    if roll_back + show + (goal != Goal() or validation is not None) > 1:
-        fail("--roll-back, --show, and a goal or --validation exclude one another", Exit.USAGE)
+    if roll_back + show + (goal != Goal() or validation is not None or shadow is not None) > 1:
+        fail("--roll-back, --show, and a goal, --validation or --shadow exclude one another", Exit.USAGE)
+    if shadow is not None and not 0 < shadow <= 1:  # 0 would let it serve
+        fail("--shadow is above 0 and up to 1", Exit.USAGE)
     with service(address) as client:
         if roll_back:
             version = client.roll_back_fit(task)
@@ -98,7 +108,7 @@ def fit(
             _show_fit(task, client.get_fit(task), as_json=as_json)
             return
         messages = _validation_messages(validation, oos) if validation else ()
-        job = client.start_fit(task, goal, messages)
+        job = client.start_fit(task, goal, messages, shadow_share=shadow or 0.0)
         bar = Bar("fit")
         try:
             while job.state is JobState.RUNNING:
@@ -112,6 +122,12 @@ def fit(
         if job.fit is None:
             fail(str(job.error) if job.error else f"the fit was {job.state.value}", Exit.FAILED)
         _show_fit(task, job.fit, as_json=as_json)
+        if shadow and not as_json:
+            out.print(
+                f"it is tried on {shadow:.1%} of {task}'s messages, and serves when it is promoted: "
+                f"nearvote shadow promote --task {task}",
+                highlight=False,
+            )
 
 
 def evaluate(

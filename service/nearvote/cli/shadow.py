@@ -9,9 +9,10 @@ import typer
 from pydantic import TypeAdapter
 
 from nearvote.cli.output import ADDRESS, Address, Exit, Json, fail, out, print_json, print_table, service, time_of
+from nearvote.client.shadow import Shadow
 from nearvote.voting.policy import Policy
 
-app = typer.Typer(help="Try a policy or an encoder on live messages beside the one that serves.", no_args_is_help=True)
+app = typer.Typer(help="Try a policy, a fit or an encoder on live messages beside what serves.", no_args_is_help=True)
 
 _POLICY: TypeAdapter[Policy] = TypeAdapter(Policy)
 
@@ -30,7 +31,10 @@ def start(
     share: Annotated[float, typer.Option(help="Share of the messages that it is tried on, above 0 and up to 1.")] = 0.1,
     address: Address = ADDRESS,
 ) -> None:
-    """Begin to try a policy, or another encoder; its answers are counted, and told to nobody."""
+    """Begin to try a policy, or another encoder; its answers are counted, and told to nobody.
+
+    `nearvote fit --shadow` tries a fit.
+    """
     if (policy is None) is not encoder:
         fail("name what is to be tried: --policy FILE, or --encoder", Exit.USAGE)
     candidate = _read(policy) if policy else None
@@ -55,32 +59,30 @@ def status(as_json: Json = False, address: Address = ADDRESS) -> None:
         differing = [
             one.name for one in fields(Policy) if getattr(served, one.name) != getattr(shadow.policy, one.name)
         ]
-        if shadow.encoder_model:
-            differing.insert(0, f"encoder: {shadow.encoder_model}")
-        changed = "the task was changed" + (", or the encoder is not about to serve" if shadow.encoder_model else "")
-        state = f"outdated: {changed}, start again" if shadow.outdated else "trying"
         if as_json:
             print_json(
                 {
                     "task": shadow.task,
                     "share": shadow.share,
                     "policy_version": shadow.policy_version,
+                    "fit_version": shadow.fit_version,
+                    "encoder_model": shadow.encoder_model,
                     "start_time": time_of(shadow.started_us),
                     "outdated": shadow.outdated,
                     "differs_in": differing,
-                    "encoder_model": shadow.encoder_model,
                     "policy": _POLICY.dump_python(shadow.policy, mode="json"),
                 }
             )
+        what, state = _told(shadow)
         version, since = str(shadow.policy_version), time_of(shadow.started_us)
-        rows.append((shadow.task, f"{shadow.share:.1%}", version, since, ", ".join(differing), state))
+        rows.append((shadow.task, what, f"{shadow.share:.1%}", version, since, ", ".join(differing), state))
     if not as_json:
-        print_table("", ("task", "share", "beside version", "since", "differs in", "state"), rows)
+        print_table("", ("task", "tried", "share", "beside version", "since", "differs in", "state"), rows)
 
 
 @app.command()
 def promote(task: Task, address: Address = ADDRESS) -> None:
-    """Let the policy serve that is tried."""
+    """Let serve what is tried."""
     with service(address) as client:
         promoted = client.promote_shadow(task)
     out.print(f"task {task} is at version {promoted.policy_version}", highlight=False)
@@ -92,6 +94,17 @@ def stop(task: Task, address: Address = ADDRESS) -> None:
     with service(address) as client:
         client.stop_shadow(task)
     out.print(f"nothing is tried for {task} any more", highlight=False)
+
+
+def _told(shadow: Shadow) -> tuple[str, str]:
+    """What is tried, and how that stands."""
+    if shadow.encoder_model:
+        what, else_, again = f"encoder {shadow.encoder_model}", ", or the encoder is not about to serve", "start"
+    elif shadow.fit_version:
+        what, else_, again = f"fit {shadow.fit_version}", ", or another fit took its place", "fit"
+    else:
+        what, else_, again = "policy", "", "start"
+    return what, f"outdated: the task was changed{else_}; {again} it again" if shadow.outdated else "trying"
 
 
 def _read(file: Path) -> Policy:

@@ -249,7 +249,7 @@ class AsyncClient:
         return await self._do(shadow.list_shadows())
 
     async def promote_shadow(self, task: str) -> Task:
-        """Lets the policy serve that is tried; refused when the task was changed since, and for an encoder."""
+        """Lets serve what is tried; refused when the task was changed since it was begun, and for an encoder."""
         return await self._do(shadow.promote_shadow(task))
 
     async def stop_shadow(self, task: str) -> None:
@@ -257,7 +257,12 @@ class AsyncClient:
         await self._do(shadow.stop_shadow(task))
 
     async def start_fit(
-        self, task: str, goal: Goal | None = None, validation: Sequence[ValidationMessage] = ()
+        self,
+        task: str,
+        goal: Goal | None = None,
+        validation: Sequence[ValidationMessage] = (),
+        *,
+        shadow_share: float = 0.0,
     ) -> FitJob:
         """Begins to fit a task, and returns at once; `fit_job` says how far it is.
 
@@ -265,8 +270,9 @@ class AsyncClient:
             task: The task.
             goal: What floors are set for; the best F1 when None.
             validation: Messages to set pool and floors on instead of the examples.
+            shadow_share: On which share of the messages it is tried when it is done, up to 1; 0 to let it serve.
         """
-        return await self._do(learning.start_fit(task, goal or Goal(), validation))
+        return await self._do(learning.start_fit(task, goal or Goal(), validation, shadow_share))
 
     async def fit_job(self, id_: str) -> FitJob:
         """Asks how far a fit is."""

@@ -37,7 +37,7 @@ class FitJob:
     error: ServiceError | None
 
 
-def start_fit(task: str, goal: Goal, validation: Sequence[ValidationMessage]) -> Call[FitJob]:
+def start_fit(task: str, goal: Goal, validation: Sequence[ValidationMessage], shadow_share: float) -> Call[FitJob]:
     """Begins to fit a task."""
     request = learning.StartFitRequest(
         task=task,
@@ -45,6 +45,7 @@ def start_fit(task: str, goal: Goal, validation: Sequence[ValidationMessage]) ->
         validation_messages=[
             learning_pb2.ValidationMessage(text=message.text, labels=message.labels) for message in validation
         ],
+        shadow_share=shadow_share,
     )
     return Call("learning", "StartFit", request, lambda reply: _job(reply.job))
 

@@ -12,16 +12,17 @@ from nearvote.voting.policy import Policy
 
 @dataclass(frozen=True, slots=True)
 class Shadow:
-    """A policy or an encoder that is tried beside the one that serves.
+    """What is tried beside what serves: a policy, a fit with its own, or an encoder.
 
     Attributes:
         task: The task.
-        policy: The policy that is tried; of an encoder, the one that the task would have with it.
+        policy: The policy that is tried; of a fit its own, and of an encoder the one that the task would have with it.
         share: On which share of the task's messages, above 0 and up to 1.
         policy_version: Version of the task that it was begun on.
         started_us: When it was begun, in microseconds since 1970-01-01 UTC.
-        outdated: Whether the task was changed since, or the encoder is no longer about to serve: then it is tried no
-            more, and can't be promoted.
+        outdated: Whether the task was changed since, another fit took the tried one's place, or the encoder is no
+            longer about to serve: then it is tried no more, and can't be promoted.
+        fit_version: The fit that is tried; 0 where none is.
         encoder_model: Model of the encoder that is tried; empty where it is the one that serves.
     """
 
@@ -31,6 +32,7 @@ class Shadow:
     policy_version: int
     started_us: int
     outdated: bool
+    fit_version: int = 0
     encoder_model: str = ""
 
 
@@ -52,7 +54,7 @@ def list_shadows() -> Call[list[Shadow]]:
 
 
 def promote_shadow(task: str) -> Call[Task]:
-    """Lets a policy serve that is tried."""
+    """Lets serve what is tried."""
     request = tasks.PromoteShadowRequest(task=task)
     return Call("task", "PromoteShadow", request, lambda reply: wire.task_from_wire(reply.task))
 
@@ -70,5 +72,6 @@ def _shadow(message: task_pb2.Shadow) -> Shadow:
         policy_version=message.policy_version,
         started_us=wire.time_from_wire(message.start_time),
         outdated=message.outdated,
+        fit_version=message.fit_version,
         encoder_model=message.encoder_model,
     )

@@ -231,22 +231,30 @@ class Client:
         return self._do(shadow.list_shadows())
 
     def promote_shadow(self, task: str) -> Task:
-        """Lets the policy serve that is tried; refused when the task was changed since, and for an encoder."""
+        """Lets serve what is tried; refused when the task was changed since it was begun, and for an encoder."""
         return self._do(shadow.promote_shadow(task))
 
     def stop_shadow(self, task: str) -> None:
         """Ends a trial."""
         self._do(shadow.stop_shadow(task))
 
-    def start_fit(self, task: str, goal: Goal | None = None, validation: Sequence[ValidationMessage] = ()) -> FitJob:
+    def start_fit(
+        self,
+        task: str,
+        goal: Goal | None = None,
+        validation: Sequence[ValidationMessage] = (),
+        *,
+        shadow_share: float = 0.0,
+    ) -> FitJob:
         """Begins to fit a task, and returns at once; `fit_job` says how far it is.
 
         Args:
             task: The task.
             goal: What floors are set for; the best F1 when None.
             validation: Messages to set pool and floors on instead of the examples.
+            shadow_share: On which share of the messages it is tried when it is done, up to 1; 0 to let it serve.
         """
-        return self._do(learning.start_fit(task, goal or Goal(), validation))
+        return self._do(learning.start_fit(task, goal or Goal(), validation, shadow_share))
 
     def fit_job(self, id_: str) -> FitJob:
         """Asks how far a fit is."""

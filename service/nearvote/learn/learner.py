@@ -28,6 +28,7 @@ from nearvote.priority import LEARNING, give_way
 from nearvote.tasks.fit import Fit, as_stored
 from nearvote.tasks.leases import Lease, Leases
 from nearvote.tasks.registry import TaskRegistry
+from nearvote.tasks.shadows import Shadows
 from nearvote.tasks.task import Task
 from nearvote.text.surface import fingerprint
 from nearvote.voting.prototypes import labels_matrix
@@ -35,8 +36,6 @@ from nearvote.voting.prototypes import labels_matrix
 # Messages to validate on, at most: they are embedded while others wait.
 MAX_VALIDATION_MESSAGES = 20_000
 _CHUNK = 128
-# A fit can be gone back to from the ones after it; older ones are let go.
-_KEPT_FITS = 5
 _LOOK_UP_SECONDS = 0.1  # how often a fit that waits looks whether it is still wanted
 
 
@@ -57,6 +56,7 @@ class Learner:
         limits: What a call may ask.
         jobs: Runs fits.
         leases: Keep other replicas from fitting the same task.
+        shadows: Try fits before they serve.
         settle_seconds: How long another replica may search in a slot after it served last.
     """
 
@@ -68,6 +68,7 @@ class Learner:
         limits: Limits,
         jobs: Jobs,
         leases: Leases,
+        shadows: Shadows,
         *,
         settle_seconds: float = 0.0,
     ) -> None:
@@ -83,6 +84,7 @@ class Learner:
             max_workers=2, thread_name_prefix="learn", initializer=give_way, initargs=(LEARNING,)
         )
         self._leases = leases
+        self._shadows = shadows
         self._switcher = Switcher(store, tasks, settle_seconds)
 
     async def close(self) -> None:
@@ -96,24 +98,28 @@ class Learner:
         goal: Goal,
         validation: Sequence[ValidationMessage] = (),
         *,
+        shadow_share: float = 0.0,
         by: Caller = SERVICE,
     ) -> Job:
-        """Begins to fit a task. What served before serves until the fit is done, and stays when it fails.
+        """Begins to fit a task. What served before serves until the fit is done, and stays when it fails or is tried.
 
         Args:
             tenant: Whose it is.
             name: The task.
             goal: What floors are set for.
             validation: Messages to set pool and floors on instead of the examples.
+            shadow_share: On which share of the messages the fit is tried when it is done, up to 1; 0 to let it serve.
             by: Who asks for it.
 
         Raises:
             TaskNotFound: There is no task of this name.
             FitRunning: It is being fitted already.
-            InvalidInput: The goal or a validation message can't be right.
+            InvalidInput: The goal, a validation message or the share can't be right.
         """
         task = await self._tasks.get(tenant, name)
         goal.check()
+        if not 0 <= shadow_share <= 1:
+            raise InvalidField("the share is 0, to let the fit serve, or up to 1", field="shadow_share")
         if len(validation) > MAX_VALIDATION_MESSAGES:
             raise InvalidField(f"at most {MAX_VALIDATION_MESSAGES} messages", field="validation_messages")
         for i, message in enumerate(validation):
@@ -124,7 +130,9 @@ class Learner:
                 except NearvoteError as error:
                     raise error.at(f"validation_messages[{i}]") from None
         lease = await self._lease(tenant, name)
-        return self._jobs.start(tenant, name, lambda job: self._fit(job, lease, name, goal, validation, by))
+        return self._jobs.start(
+            tenant, name, lambda job: self._fit(job, lease, name, goal, validation, shadow_share, by)
+        )
 
     async def stop_fits(self, tenant: str, name: str) -> None:
         """Stops the fits of a task: here by the time this returns, on other replicas before they would serve."""
@@ -239,15 +247,27 @@ class Learner:
         ]
 
     async def _fit(
-        self, job: Job, lease: Lease, name: str, goal: Goal, messages: Sequence[ValidationMessage], by: Caller
+        self,
+        job: Job,
+        lease: Lease,
+        name: str,
+        goal: Goal,
+        messages: Sequence[ValidationMessage],
+        shadow_share: float,
+        by: Caller,
     ) -> Fit:
         async with lease.kept(lost=job.stop):
-            return await self._fit_alone(job, lease, name, goal, messages, by)
+            task, fit = await self._learned(job, lease.tenant, name, goal, messages)
+            job.report(0.9, "writing the metric")
+            if not await lease.is_held():  # it was stopped, or took so long without a word that it was given up
+                raise JobCancelledError
+            await self._keep(lease.tenant, task, fit, shadow_share, by)
+            return fit
 
-    async def _fit_alone(
-        self, job: Job, lease: Lease, name: str, goal: Goal, messages: Sequence[ValidationMessage], by: Caller
-    ) -> Fit:
-        tenant = lease.tenant
+    async def _learned(
+        self, job: Job, tenant: str, name: str, goal: Goal, messages: Sequence[ValidationMessage]
+    ) -> tuple[Task, Fit]:
+        """A fit that is not kept yet, and the task as it was when it was made."""
         job.report(0.0, "reading examples")
         task = await self._tasks.reread(tenant, name)  # what another replica has changed would come out at the end
         corpus = await self._corpus(tenant, task)
@@ -279,24 +299,32 @@ class Learner:
                 figures=learned.figures,
             ),
         )
-        job.report(0.9, "writing the metric")
-        if not await lease.is_held():  # it was stopped, or took so long without a word that it was given up
-            raise JobCancelledError
-        await self._tasks.fits.put(tenant, name, fit)
+        return task, fit
+
+    async def _keep(self, tenant: str, task: Task, fit: Fit, shadow_share: float, by: Caller) -> None:
+        """Stores a fit, and lets it serve, or be tried."""
+        name, version, fits = task.name, fit.version, self._tasks.fits
+        await fits.put(tenant, name, fit)
         # From here on it is not to be stopped half-way for a caller's sake; what is written last decides.
         try:
             metric = fit.metric if fit.in_metric else None
-            await self._switcher.switch(tenant, task, metric, fit.policy, version, Action.TASK_FITTED, by)
+            if shadow_share:
+                slot = await self._switcher.fill(tenant, task, metric, version)
+                await self._shadows.start_fit(tenant, task, fit, slot, shadow_share, by=by)
+            else:
+                await self._switcher.switch(tenant, task, metric, fit.policy, version, Action.TASK_FITTED, by)
         except NearvoteError:
-            # Emptied, not deleted: a replica may have read it for the slot that it claimed.
-            with contextlib.suppress(StoreUnavailable, FitNotFound):
-                await self._tasks.fits.let_go(tenant, name, range(version, version + 1))
+            with contextlib.suppress(NearvoteError):
+                stored = await self._tasks.reread(tenant, name)  # an answer may be lost of a write that was made
+                if version not in (stored.fit_version, stored.tried):
+                    # Emptied, not deleted: a replica may have read it for the slot that it claimed.
+                    await fits.let_go(tenant, name, range(version, version + 1))
             raise
-        with contextlib.suppress(StoreUnavailable):  # the new one serves; the next fit tries again
-            await self._tasks.fits.keep_last(tenant, name, fit, _KEPT_FITS)
-            # Those that were gone back from lead nowhere.
-            await self._tasks.fits.let_go(tenant, name, range(task.fit_version + 1, version))
-        return fit
+        with contextlib.suppress(StoreUnavailable):  # the new one is there; the next fit tries again
+            if shadow_share:
+                await fits.let_go_before(tenant, name, fit)
+            else:
+                await fits.tidy(tenant, name, fit)
 
     @contextlib.asynccontextmanager
     async def _turn(self, job: Job) -> AsyncIterator[None]:

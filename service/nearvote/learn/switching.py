@@ -1,5 +1,7 @@
 """Letting another fit serve: its slot is claimed, the examples' vectors are written to it, and one write switches.
 
+A fit that is to be tried before it serves has its slot claimed and filled the same way (`tasks/shadows.py`).
+
 From the claim on every replica writes the examples that come to the claimed slot as well (`curate.py`), so none is
 missing in it when it serves. DECISIONS 71.
 """
@@ -68,15 +70,35 @@ class Switcher:
             TaskChanged: It was changed meanwhile, or another fit has taken the slot.
         """
         async with self._switching[tenant, task.name]:
-            slot = None
-            if metric is not None:
-                slot = task.slot_of(version)
-                if slot is None:
-                    slot = await self._write(tenant, task, metric, version)
+            slot = await self._filled(tenant, task, metric, version)
             async with self._tasks.changing(tenant):
                 await self._tasks.switch(
                     tenant, task, policy=policy, fit_version=version, slot=slot, action=action, by=by
                 )
+
+    async def fill(self, tenant: str, task: Task, metric: LinearMetric | None, version: int) -> Slot | None:
+        """Writes the examples' vectors in a metric to the slot that does not serve, which stays claimed for the fit.
+
+        Args:
+            tenant: Whose they are.
+            task: The task as it was when the fit was made.
+            metric: The fit's metric; None for the plain vectors.
+            version: The fit.
+
+        Returns:
+            The slot; None for the plain vectors.
+
+        Raises:
+            TaskNotFound: The task is gone.
+            TaskChanged: It was changed meanwhile, or another fit has taken the slot.
+        """
+        async with self._switching[tenant, task.name]:
+            return await self._filled(tenant, task, metric, version)
+
+    async def _filled(self, tenant: str, task: Task, metric: LinearMetric | None, version: int) -> Slot | None:
+        if metric is None:
+            return None
+        return task.slot_of(version) or await self._write(tenant, task, metric, version)
 
     async def _write(self, tenant: str, task: Task, metric: LinearMetric, version: int) -> Slot:
         async with self._tasks.changing(tenant):

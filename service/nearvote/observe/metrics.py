@@ -142,7 +142,7 @@ class Metrics:
         )
         self._shadowed = Counter(
             "nearvote_shadow_predictions",
-            "Messages that a policy or an encoder was to be tried on, by outcome.",
+            "Messages that a policy, a fit or an encoder was to be tried on, by outcome.",
             ("tenant", "task", "outcome"),
             registry=registry,
         )

@@ -14,7 +14,8 @@ from nearvote.limits import Limits
 from nearvote.reindex.documents import as_switched
 from nearvote.reindex.host import Prepared
 from nearvote.tasks.registry import TaskRegistry
-from nearvote.tasks.shadows import TriedEncoder, nothing_ready
+from nearvote.tasks.shadow import TriedEncoder
+from nearvote.tasks.shadows import nothing_ready
 from nearvote.tasks.task import Task
 from nearvote.voting.prediction import Prediction
 

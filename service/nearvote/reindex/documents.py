@@ -18,7 +18,8 @@ from nearvote.tasks.changes import change_of_task
 from nearvote.tasks.document import TASKS_KIND, task_from_document, task_to_document
 from nearvote.tasks.fits import FITS_KIND, Fits
 from nearvote.tasks.leases import LEASES_KIND
-from nearvote.tasks.shadows import SHADOWS_KIND, is_of_encoder
+from nearvote.tasks.shadow import ends_at_a_switch
+from nearvote.tasks.shadows import SHADOWS_KIND
 from nearvote.tasks.task import Task
 
 _PAGE = 100
@@ -87,8 +88,8 @@ async def _pages(engine: Engine, collection: str, kind: str) -> AsyncIterator[li
 
 
 def _ends_here(document: Found) -> bool:
-    """Whether it is a trial of an encoder: the one that is switched to, or one that is not to come any more."""
-    return document.payload["kind"] == SHADOWS_KIND and is_of_encoder(document.payload["body"])
+    """Whether it is a trial that is over with the switch: of a fit, which stays as fits do, or of an encoder."""
+    return document.payload["kind"] == SHADOWS_KIND and ends_at_a_switch(document.payload["body"])
 
 
 async def _carried(source: QdrantStore, tenant: str, task: Task, before: Task | None) -> Task:
@@ -101,8 +102,15 @@ async def _carried(source: QdrantStore, tenant: str, task: Task, before: Task | 
         fit_version, slot, slots = 0, None, {}
         policy = await Fits(source).unfitted_policy(tenant, task)
     if policy == task.policy and not task.fit_version and not fit_version:
-        return replace(task, slot=None, slots={}, claimed=None)
+        return replace(task, slot=None, slots={}, claimed=None, tried=0)
     version = max(task.policy_version, before.policy_version if before else 0) + 1
     return replace(
-        task, policy=policy, policy_version=version, fit_version=fit_version, slot=slot, slots=slots, claimed=None
+        task,
+        policy=policy,
+        policy_version=version,
+        fit_version=fit_version,
+        slot=slot,
+        slots=slots,
+        claimed=None,
+        tried=0,
     )

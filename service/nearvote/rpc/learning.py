@@ -25,6 +25,7 @@ class LearningServicer(LearningServiceServicer):
             request.task,
             wire.goal_from_wire(request.goal),
             [wire.validation_from_wire(message) for message in request.validation_messages],
+            shadow_share=request.shadow_share,
             by=caller(context),
         )
         return pb.StartFitResponse(job=wire.job_to_wire(job))

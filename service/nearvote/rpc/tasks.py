@@ -99,7 +99,7 @@ class TaskServicer(TaskServiceServicer):
         )
 
     async def PromoteShadow(self, request: pb.PromoteShadowRequest, context: Context) -> pb.PromoteShadowResponse:
-        """Lets the policy serve that is tried."""
+        """Lets serve what is tried."""
         task = await self._shadows().promote(tenant(), request.task, by=caller(context))
         return pb.PromoteShadowResponse(task=wire.task_to_wire(task))
 

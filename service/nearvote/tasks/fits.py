@@ -10,6 +10,8 @@ from nearvote.voting.metric import Slot
 from nearvote.voting.policy import Policy
 
 FITS_KIND = "fit"
+# A fit can be gone back to from the ones after it; older ones are let go.
+_KEPT = 5
 
 
 class Fits:
@@ -43,7 +45,7 @@ class Fits:
         fit = known.get(version) if created_us == task.created_us else None
         if fit is None:
             fit = await self.get(tenant, task.name, version)
-            wanted = {task.fit_version, *task.written_slots.values()}
+            wanted = {task.fit_version, task.tried, *task.written_slots.values()}
             kept = {v: one for v, one in known.items() if created_us == task.created_us and v in wanted}
             self._known[tenant, task.name] = (task.created_us, {**kept, version: fit})
         return fit
@@ -80,6 +82,15 @@ class Fits:
         except FitNotFound:
             return Policy()
         return fit.unfitted_policy if fit else task.policy
+
+    async def tidy(self, tenant: str, task: str, fit: Fit) -> None:
+        """Lets go of what nobody goes back to any more, now that a fit serves."""
+        await self.keep_last(tenant, task, fit, _KEPT)
+        await self.let_go_before(tenant, task, fit)
+
+    async def let_go_before(self, tenant: str, task: str, fit: Fit) -> None:
+        """Empties those between a fit and what it replaces: they were gone back from, or tried, and lead nowhere."""
+        await self.let_go(tenant, task, range(fit.replaced_version + 1, fit.version))
 
     async def keep_last(self, tenant: str, task: str, fit: Fit, count: int) -> None:
         """Lets go of fits that are further back than some: what a fit replaced, what that replaced, and so on."""

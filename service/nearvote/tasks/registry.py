@@ -17,18 +17,17 @@ from nearvote.errors import (
     LabelInUse,
     LimitReached,
     TaskChanged,
-    TaskExists,
     TaskNotEmpty,
-    TaskNotFound,
 )
 from nearvote.limits import Limits
 from nearvote.tasks.changes import change_of_task
 from nearvote.tasks.document import DocumentStore, Revision
 from nearvote.tasks.fits import Fits
+from nearvote.tasks.refusals import task_changed, task_exists, task_not_found
 from nearvote.tasks.snapshots import Counts, Snapshots
 from nearvote.tasks.standing import Standing
 from nearvote.tasks.stored import Overtaken, StoredTasks
-from nearvote.tasks.task import Task, some_of
+from nearvote.tasks.task import Task
 from nearvote.tasks.writes import Writes
 from nearvote.voting.ballot import ClassSizes
 from nearvote.voting.metric import Slot
@@ -110,7 +109,7 @@ class TaskRegistry:
         tasks = (await (snapshots.fresh(tenant) if fresh else snapshots.recent(tenant))).tasks
         task = tasks.get(name)
         if task is None:
-            raise _not_found(tasks)
+            raise task_not_found(tasks)
         return task
 
     def last_read(self, tenant: str) -> Mapping[str, Task]:
@@ -129,7 +128,7 @@ class TaskRegistry:
         async with self.changing(tenant):
             tasks = (await self._snapshots.fresh(tenant)).tasks
             if task.name in tasks:
-                raise _exists(task.name)
+                raise task_exists(task.name)
             if len(tasks) >= self._limits.max_tasks:
                 raise LimitReached(f"there are {len(tasks)} tasks already, as many as the service takes; delete one")
             now = self._now_us()
@@ -140,7 +139,7 @@ class TaskRegistry:
                 try:
                     return await self._save(tenant, new, None)
                 except Overtaken:  # another replica has just created it
-                    raise _exists(task.name) from None
+                    raise task_exists(task.name) from None
 
     async def update(self, tenant: str, changed: Task, *, expected_version: int = 0, by: Caller = SERVICE) -> Task:
         """Stores a changed task.
@@ -211,6 +210,7 @@ class TaskRegistry:
         policy: Policy,
         fit_version: int,
         slot: Slot | None,
+        tried: bool = False,
         action: Action = Action.TASK_FITTED,
         by: Caller = SERVICE,
     ) -> Task:
@@ -222,16 +222,19 @@ class TaskRegistry:
             policy: The fit's policy.
             fit_version: The fit; 0 for none.
             slot: Where its metric's vectors are; None for the plain ones.
+            tried: Whether it serves only where it is the fit that is tried at this moment.
             action: Whether it is a new fit or a former one.
             by: Who asked for it.
 
         Raises:
             TaskNotFound: The task is gone.
-            TaskChanged: It was changed meanwhile, or the slot is another fit's.
+            TaskChanged: It was changed meanwhile, or the slot is another fit's, or it is tried no more.
         """
         stored, revision = await self._unchanged(tenant, task)
+        if tried and stored.tried != fit_version:
+            raise task_changed()
         if slot is not None and stored.written_slots.get(slot, fit_version) != fit_version:
-            raise _changed()
+            raise task_changed()
         new = replace(
             stored,
             policy=policy,
@@ -240,6 +243,7 @@ class TaskRegistry:
             slot=slot,
             slots=stored.slots_after(slot, fit_version),
             claimed=None,
+            tried=0,
             updated_us=self._now_us(),
         )
         async with self._audit.recording(tenant, by, [change_of_task(action, stored, new)]):
@@ -263,7 +267,9 @@ class TaskRegistry:
         stored, revision = await self._unchanged(tenant, task)
         slot = stored.slot.other if stored.slot else Slot.A
         others = {other: version for other, version in stored.slots.items() if other is not slot}
-        await self._save(tenant, replace(stored, slots=others, claimed=(slot, fit_version)), revision)
+        # A fit that was tried in this slot no longer is.
+        claimed = replace(stored, slots=others, claimed=(slot, fit_version), tried=0)
+        await self._save(tenant, claimed, revision)
         return slot, slot in stored.written_slots
 
     async def check_claim(self, tenant: str, task: Task, slot: Slot, fit_version: int) -> None:
@@ -275,7 +281,27 @@ class TaskRegistry:
         """
         stored, _ = await self._unchanged(tenant, task)
         if stored.claimed != (slot, fit_version):
-            raise _changed()
+            raise task_changed()
+
+    async def note(self, tenant: str, name: str, noted: Callable[[Task], Task | None]) -> None:
+        """Stores what is noted in a task of its fits; its version stays. Called under `changing`.
+
+        Args:
+            tenant: Whose it is.
+            name: Its name.
+            noted: The task as it is to be, of the one that is stored; None to leave it. Asked again when overtaken.
+
+        Raises:
+            TaskNotFound: There is none of this name.
+        """
+        while True:
+            stored, revision = await self._to_change(tenant, name)
+            new = noted(stored)
+            if new is None:
+                return
+            with contextlib.suppress(Overtaken):
+                await self._save(tenant, new, revision)
+                return
 
     async def reread(self, tenant: str, name: str) -> Task:
         """One task as it is stored at this moment, whoever has changed it.
@@ -356,14 +382,14 @@ class TaskRegistry:
         read = await self._stored.read(tenant, name)
         if read is None:
             self._snapshots.forget(tenant)
-            raise _not_found((await self._snapshots.recent(tenant)).tasks)
+            raise task_not_found((await self._snapshots.recent(tenant)).tasks)
         return read
 
     async def _unchanged(self, tenant: str, task: Task) -> tuple[Task, Revision]:
         stored, revision = await self._to_change(tenant, task.name)
         # A change of the policy, of what is stopped, say, must not be lost in the fit's.
         if (stored.created_us, stored.policy_version) != (task.created_us, task.policy_version):
-            raise _changed()
+            raise task_changed()
         return stored, revision
 
     async def _save(self, tenant: str, task: Task, revision: Revision | None) -> Task:
@@ -372,18 +398,3 @@ class TaskRegistry:
         finally:
             self._snapshots.forget(tenant)  # also when it failed: what was read is not so any more
         return task
-
-
-def _not_found(tasks: Mapping[str, Task]) -> TaskNotFound:
-    known = some_of(sorted(tasks)) or "none yet"
-    return TaskNotFound(
-        f"there is no such task; create it with `nearvote tasks create`, or use one of: {known}", field="task"
-    )
-
-
-def _changed() -> TaskChanged:
-    return TaskChanged("the task was changed meanwhile: fit it again", field="task")
-
-
-def _exists(name: str) -> TaskExists:
-    return TaskExists(f"there is a task '{name}' already; change it with `nearvote tasks update`", field="name")

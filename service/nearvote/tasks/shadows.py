@@ -1,45 +1,42 @@
-"""Policies and encoders that are tried beside what serves: documents in the store, so all replicas try the same."""
+"""Trials of policies, fits and encoders: documents in the store, so that all replicas try the same."""
 
 import contextlib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Protocol
 
 import structlog
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from nearvote.access.caller import Caller
 from nearvote.audit.event import Action, Change
 from nearvote.audit.log import SERVICE, Recorder, Unrecorded
 from nearvote.clock import system_us
-from nearvote.errors import CannotReindex, InvalidField, ShadowNotFound, StoreUnavailable, TaskChanged
+from nearvote.errors import (
+    CannotReindex,
+    FitNotFound,
+    InvalidField,
+    NearvoteError,
+    ShadowNotFound,
+    StoreUnavailable,
+    TaskChanged,
+)
 from nearvote.limits import Limits
 from nearvote.tasks.changes import change_of_task
 from nearvote.tasks.document import DocumentStore
+from nearvote.tasks.fit import Fit
+from nearvote.tasks.refusals import task_changed
 from nearvote.tasks.registry import TaskRegistry
+from nearvote.tasks.shadow import Shadow, TriedEncoder, shadow_from_document, shadow_to_document
 from nearvote.tasks.snapshots import REFRESH_SECONDS
 from nearvote.tasks.task import Task
+from nearvote.voting.metric import Slot
 from nearvote.voting.policy import Policy
 
 _log = structlog.get_logger(__name__)
 
 SHADOWS_KIND = "shadow"  # of the documents that trials are
-
-
-@dataclass(frozen=True, slots=True)
-class TriedEncoder:
-    """An encoder that is tried, before it serves.
-
-    Attributes:
-        model: What its users call it.
-        key: Of its vector space.
-        place: Names the collection of documents that goes with its examples; a reindex that begins anew makes another.
-    """
-
-    model: str
-    key: str
-    place: str
 
 
 class Encoders(Protocol):
@@ -74,41 +71,6 @@ class OneEncoder:
         """None."""
         del tenant, task
         raise nothing_ready()
-
-
-@dataclass(frozen=True, slots=True)
-class Shadow:
-    """A policy or an encoder that is tried on a share of a task's messages.
-
-    Attributes:
-        task: The task's name.
-        policy: The policy that is tried; of an encoder, the one that the task would have with it.
-        share: On which share of the messages, above 0 and up to 1.
-        policy_version: Version of the task that it was begun on.
-        created_us: When that task was created; one of the same name may be another.
-        started_us: When it was begun, in microseconds since 1970-01-01 UTC.
-        encoder: The encoder that is tried; None for the one that serves.
-    """
-
-    task: str
-    policy: Policy
-    share: float
-    policy_version: int
-    created_us: int
-    started_us: int
-    encoder: TriedEncoder | None = None
-
-    def is_of(self, task: Task | None) -> bool:
-        """Whether a task is still what this was begun on; None stands for one that is gone."""
-        return task is not None and (task.created_us, task.policy_version) == (self.created_us, self.policy_version)
-
-
-_ADAPTER = TypeAdapter(Shadow)
-
-
-def is_of_encoder(document: Mapping[str, Any]) -> bool:
-    """Whether a trial's document is that of an encoder."""
-    return document.get("encoder") is not None
 
 
 class Shadows:
@@ -160,6 +122,16 @@ class Shadows:
         has_gone = shadow.encoder is not None and shadow.encoder.place != self._building
         return has_gone or not shadow.is_of(task)
 
+    async def is_on(self, tenant: str, shadow: Shadow) -> bool:
+        """Whether a trial that was on still is, as far as a fit's slot may be another's by now.
+
+        Raises:
+            StoreUnavailable: The store did not answer.
+        """
+        if not shadow.fit_version:
+            return True
+        return any(shadow.is_of(task) for task in await self._tasks.list_all(tenant) if task.name == shadow.task)
+
     async def read(self, tenant: str) -> Mapping[str, Shadow]:
         """Those of a tenant by task, as they are now, but those that can't be read: they are logged, and not tried.
 
@@ -171,7 +143,7 @@ class Shadows:
         shadows = {}
         for name, body in sorted(documents.items()):
             try:
-                shadows[name] = _ADAPTER.validate_python(body)
+                shadows[name] = shadow_from_document(body)
             except ValidationError:
                 _log.warning("shadow_unreadable", tenant=tenant, task=name)
         if any(shadow.encoder for shadow in shadows.values()):
@@ -207,19 +179,59 @@ class Shadows:
         async with self._tasks.changing(tenant):
             task = await self._tasks.get(tenant, name, fresh=True)
             encoder, tried = await self._encoders.candidate(tenant, task)
-            shadow = Shadow(name, tried.policy, share, task.policy_version, task.created_us, self._now_us(), encoder)
+            shadow = Shadow(
+                name, tried.policy, share, task.policy_version, task.created_us, self._now_us(), encoder=encoder
+            )
             change = change_of_task(Action.SHADOW_STARTED, task, replace(task, policy=tried.policy))
             change = replace(change, changed_fields=("encoder", *change.changed_fields))
             return await self._begin(tenant, shadow, change, by)
 
+    async def start_fit(
+        self, tenant: str, task: Task, fit: Fit, slot: Slot | None, share: float, *, by: Caller = SERVICE
+    ) -> Shadow:
+        """Begins to try a fit, in place of what is tried already.
+
+        Args:
+            tenant: Whose it is.
+            task: The task as it was when the fit was made.
+            fit: The fit, which can be read.
+            slot: The slot that is claimed for it and filled; None where it searches the plain vectors.
+            share: On which share of the messages, above 0 and up to 1.
+            by: Who asked for it.
+
+        Raises:
+            TaskNotFound: The task is gone.
+            TaskChanged: It was changed meanwhile, or another fit has taken the slot.
+        """
+
+        def with_it(stored: Task) -> Task:
+            shadow = replace(begun, fit_version=0)
+            if not shadow.is_of(stored) or (slot is not None and stored.claimed != (slot, fit.version)):
+                raise task_changed()
+            return replace(stored, tried=fit.version, claimed=(slot, fit.version) if slot else None)
+
+        begun = Shadow(
+            task.name, fit.policy, share, task.policy_version, task.created_us, self._now_us(), fit.version, slot
+        )
+        async with self._tasks.changing(tenant):
+            # First: cut short before the trial can be read, the next fit takes what is noted here.
+            await self._tasks.note(tenant, task.name, with_it)
+            tried = replace(task, policy=fit.policy, fit_version=fit.version)
+            try:
+                return await self._begin(tenant, begun, change_of_task(Action.SHADOW_STARTED, task, tried), by)
+            except NearvoteError:
+                with contextlib.suppress(NearvoteError):
+                    await self._let_go(tenant, task.name)
+                raise
+
     async def promote(self, tenant: str, name: str, *, by: Caller = SERVICE) -> Task:
-        """Lets the policy that is tried serve, by the one write that any change of what serves is.
+        """Lets what is tried serve, by the one write that any change of what serves is.
 
         Raises:
             TaskNotFound: There is no task of this name.
             ShadowNotFound: None is tried.
             CannotReindex: It is an encoder that is tried.
-            TaskChanged: The task was changed since the trial was begun.
+            TaskChanged: The task was changed since the trial was begun, or another fit has taken the tried one's place.
         """
         async with self._tasks.changing(tenant):
             task = await self._tasks.get(tenant, name, fresh=True)
@@ -231,28 +243,29 @@ class Shadows:
                     field="task",
                 )
             tried_on = replace(task, policy_version=shadow.policy_version, created_us=shadow.created_us)
+            candidate = shadow.candidate(task)
             try:
+                fit = await self._tasks.fits.get(tenant, name, shadow.fit_version) if shadow.fit_version else None
                 promoted = await self._tasks.switch(
                     tenant,
                     tried_on,
-                    policy=shadow.policy,
-                    fit_version=task.fit_version,
-                    slot=task.slot,
+                    policy=candidate.policy,
+                    fit_version=candidate.fit_version,
+                    slot=candidate.slot,
+                    tried=fit is not None,
                     action=Action.SHADOW_PROMOTED,
                     by=by,
                 )
-            except TaskChanged:
-                raise TaskChanged(
-                    f"the task was changed since version {shadow.policy_version}, beside which the policy was tried: "
-                    "start it again",
-                    field="task",
-                ) from None
+            except (TaskChanged, FitNotFound):
+                raise _outdated(shadow) from None
             with contextlib.suppress(StoreUnavailable):  # what stays is of a former version, and tried no more
                 await self._delete(tenant, name)
+                if fit is not None:
+                    await self._tasks.fits.tidy(tenant, name, fit)
             return promoted
 
     async def stop(self, tenant: str, name: str, *, by: Caller = SERVICE) -> None:
-        """Ends a trial.
+        """Ends a trial, and lets go of the fit that was tried.
 
         Raises:
             TaskNotFound: There is no task of this name.
@@ -260,19 +273,40 @@ class Shadows:
         """
         async with self._tasks.changing(tenant):
             task = await self._tasks.get(tenant, name)
-            if name not in await self._store.documents(
-                SHADOWS_KIND, tenant
-            ):  # one that can't be read is to be got rid of
+            # One that can't be read is to be got rid of.
+            if name not in await self._store.documents(SHADOWS_KIND, tenant):
                 raise _not_found(name)
             async with self._audit.recording(tenant, by, [change_of_task(Action.SHADOW_STOPPED, task, task)]):
+                await self._let_go(tenant, name)  # first: cut short in between, there is a trial yet to be stopped
                 await self._delete(tenant, name)
 
     async def _begin(self, tenant: str, shadow: Shadow, change: Change, by: Caller) -> Shadow:
-        document: dict[str, Any] = _ADAPTER.dump_python(shadow, mode="json")
         async with self._audit.recording(tenant, by, [change]):
-            await self._store.put_document(SHADOWS_KIND, tenant, shadow.task, document)
+            await self._store.put_document(SHADOWS_KIND, tenant, shadow.task, shadow_to_document(shadow))
         await self.read(tenant)
+        if not shadow.fit_version:
+            # After it: a fit that another replica has begun to try meanwhile is let go of as well.
+            await self._let_go(tenant, shadow.task)
         return shadow
+
+    async def _let_go(self, tenant: str, name: str) -> None:
+        """Lets go of the fit that a task notes as tried, and of its claim, unless it serves by then.
+
+        It is emptied after, and by whoever has taken it from the task: so no fit that came to serve is.
+        """
+        tried = 0
+
+        def without(stored: Task) -> Task | None:
+            nonlocal tried
+            tried = stored.tried
+            if not tried:
+                return None
+            claimed = stored.claimed if stored.claimed and stored.claimed[1] != tried else None
+            return replace(stored, tried=0, claimed=claimed)
+
+        await self._tasks.note(tenant, name, without)
+        if tried:
+            await self._tasks.fits.let_go(tenant, name, range(tried, tried + 1))
 
     async def _of(self, tenant: str, name: str) -> Shadow:
         shadow = (await self.read(tenant)).get(name)
@@ -300,4 +334,18 @@ def _check_share(share: float) -> None:
 
 
 def _not_found(name: str) -> ShadowNotFound:
-    return ShadowNotFound(f"no policy is tried for task '{name}'; begin with `nearvote shadow start`", field="task")
+    return ShadowNotFound(
+        f"nothing is tried for task '{name}'; begin with `nearvote shadow start`, or with `nearvote fit --shadow`",
+        field="task",
+    )
+
+
+def _outdated(shadow: Shadow) -> TaskChanged:
+    what, else_, again = (
+        ("fit", ", or another fit has taken its place", "fit") if shadow.fit_version else ("policy", "", "start")
+    )
+    return TaskChanged(
+        f"the task was changed since version {shadow.policy_version}, beside which the {what} was tried{else_}: "
+        f"{again} it again",
+        field="task",
+    )

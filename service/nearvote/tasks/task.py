@@ -40,7 +40,8 @@ class Task:
         fit_version: The fit that serves; 0 for none.
         slot: Where the vectors in the fit's metric are; None for the plain ones.
         slots: The fits whose vectors are in the slots: of the one that serves, and of the one that it replaced.
-        claimed: A slot to which vectors are being written, and their fit; None where none are.
+        claimed: A slot to which vectors are being written, or whose fit is tried, and the fit; None for none.
+        tried: The fit that is tried beside the one that serves; 0 for none.
         created_us: When it was created, in microseconds since 1970-01-01 UTC; 0 before it is stored.
         updated_us: When it was last changed, in the same.
     """
@@ -57,6 +58,7 @@ class Task:
     slot: Slot | None = None
     slots: Mapping[Slot, int] = field(default_factory=dict)
     claimed: tuple[Slot, int] | None = None
+    tried: int = 0
     created_us: int = 0
     updated_us: int = 0
 

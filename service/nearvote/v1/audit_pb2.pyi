@@ -49,11 +49,11 @@ class _AuditActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AuditActi
     AUDIT_ACTION_FIT_ROLLED_BACK: _AuditAction.ValueType  # 10
     """A former fit came back to serve."""
     AUDIT_ACTION_SHADOW_PROMOTED: _AuditAction.ValueType  # 11
-    """A policy that was tried came to serve."""
+    """A policy or a fit that was tried came to serve."""
     AUDIT_ACTION_SHADOW_STARTED: _AuditAction.ValueType  # 12
-    """A policy or an encoder began to be tried; `changed_fields` says in what it differs from what serves."""
+    """A policy, a fit or an encoder began to be tried; `changed_fields` says in what it differs from what serves."""
     AUDIT_ACTION_SHADOW_STOPPED: _AuditAction.ValueType  # 13
-    """A policy is tried no more."""
+    """What was tried is tried no more."""
     AUDIT_ACTION_STORE_RESTORED: _AuditAction.ValueType  # 14
     """A backup took the place of all that was stored."""
     AUDIT_ACTION_ENCODER_SWITCHED: _AuditAction.ValueType  # 15
@@ -85,11 +85,11 @@ AUDIT_ACTION_TASK_FITTED: AuditAction.ValueType  # 9
 AUDIT_ACTION_FIT_ROLLED_BACK: AuditAction.ValueType  # 10
 """A former fit came back to serve."""
 AUDIT_ACTION_SHADOW_PROMOTED: AuditAction.ValueType  # 11
-"""A policy that was tried came to serve."""
+"""A policy or a fit that was tried came to serve."""
 AUDIT_ACTION_SHADOW_STARTED: AuditAction.ValueType  # 12
-"""A policy or an encoder began to be tried; `changed_fields` says in what it differs from what serves."""
+"""A policy, a fit or an encoder began to be tried; `changed_fields` says in what it differs from what serves."""
 AUDIT_ACTION_SHADOW_STOPPED: AuditAction.ValueType  # 13
-"""A policy is tried no more."""
+"""What was tried is tried no more."""
 AUDIT_ACTION_STORE_RESTORED: AuditAction.ValueType  # 14
 """A backup took the place of all that was stored."""
 AUDIT_ACTION_ENCODER_SWITCHED: AuditAction.ValueType  # 15

@@ -411,7 +411,7 @@ class DeleteExamplesResponse(_message.Message):
     """How many there were; 0 when there were none."""
     @_builtins.property
     def fitted_tasks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The tasks among theirs that are fitted, by name: fit them again to unlearn what was deleted."""
+        """The tasks among theirs that are fitted, or have a fit that is tried, by name: fit them again to unlearn what was deleted."""
 
     def __init__(
         self,

@@ -131,8 +131,8 @@ class ExampleServiceServicer:
 
     def DeleteExamples(self, request, context):
         """Deletes all examples of a source or a subject: their texts, their vectors and their votes. Fits of their tasks that
-        are under way are cancelled; those that were made stay, with what they learned of all examples together. Feedback
-        from the source, and feedback about these examples, goes as well.
+        are under way are cancelled; those that serve or are tried stay, with what they learned of all examples together.
+        Feedback from the source, and feedback about these examples, goes as well.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -49,8 +49,8 @@ class ExampleServiceStub:
     """Deletes one example: its text, its vectors and its vote, and the corrections about it, which have its text."""
     DeleteExamples: _grpc.UnaryUnaryMultiCallable[_example_service_pb2.DeleteExamplesRequest, _example_service_pb2.DeleteExamplesResponse]
     """Deletes all examples of a source or a subject: their texts, their vectors and their votes. Fits of their tasks that
-    are under way are cancelled; those that were made stay, with what they learned of all examples together. Feedback
-    from the source, and feedback about these examples, goes as well.
+    are under way are cancelled; those that serve or are tried stay, with what they learned of all examples together.
+    Feedback from the source, and feedback about these examples, goes as well.
     """
     ImportExamples: _grpc.StreamStreamMultiCallable[_example_service_pb2.ImportExamplesRequest, _example_service_pb2.ImportExamplesResponse]
     """Adds the examples of a stream, chunk by chunk, in order. Each chunk is acknowledged once it is stored. Invalid
@@ -80,8 +80,8 @@ class ExampleServiceAsyncStub(ExampleServiceStub):
     """Deletes one example: its text, its vectors and its vote, and the corrections about it, which have its text."""
     DeleteExamples: _aio.UnaryUnaryMultiCallable[_example_service_pb2.DeleteExamplesRequest, _example_service_pb2.DeleteExamplesResponse]  # type: ignore[assignment]
     """Deletes all examples of a source or a subject: their texts, their vectors and their votes. Fits of their tasks that
-    are under way are cancelled; those that were made stay, with what they learned of all examples together. Feedback
-    from the source, and feedback about these examples, goes as well.
+    are under way are cancelled; those that serve or are tried stay, with what they learned of all examples together.
+    Feedback from the source, and feedback about these examples, goes as well.
     """
     ImportExamples: _aio.StreamStreamMultiCallable[_example_service_pb2.ImportExamplesRequest, _example_service_pb2.ImportExamplesResponse]  # type: ignore[assignment]
     """Adds the examples of a stream, chunk by chunk, in order. Each chunk is acknowledged once it is stored. Invalid
@@ -150,8 +150,8 @@ class ExampleServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_example_service_pb2.DeleteExamplesResponse, _abc.Awaitable[_example_service_pb2.DeleteExamplesResponse]]:
         """Deletes all examples of a source or a subject: their texts, their vectors and their votes. Fits of their tasks that
-        are under way are cancelled; those that were made stay, with what they learned of all examples together. Feedback
-        from the source, and feedback about these examples, goes as well.
+        are under way are cancelled; those that serve or are tried stay, with what they learned of all examples together.
+        Feedback from the source, and feedback about these examples, goes as well.
         """
 
     @_abc_1.abstractmethod

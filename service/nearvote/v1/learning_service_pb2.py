@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from nearvote.v1 import learning_pb2 as nearvote_dot_v1_dot_learning__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"nearvote/v1/learning_service.proto\x12\x0bnearvote.v1\x1a\x1anearvote/v1/learning.proto\"\x80\x01\n\x0fStartFitRequest\x12\x0c\n\x04task\x18\x01 \x01(\t\x12\"\n\x04goal\x18\x02 \x01(\x0b\x32\x14.nearvote.v1.FitGoal\x12;\n\x13validation_messages\x18\x03 \x03(\x0b\x32\x1e.nearvote.v1.ValidationMessage\"4\n\x10StartFitResponse\x12 \n\x03job\x18\x01 \x01(\x0b\x32\x13.nearvote.v1.FitJob\"\x1e\n\x10GetFitJobRequest\x12\n\n\x02id\x18\x01 \x01(\t\"5\n\x11GetFitJobResponse\x12 \n\x03job\x18\x01 \x01(\x0b\x32\x13.nearvote.v1.FitJob\"!\n\x13\x43\x61ncelFitJobRequest\x12\n\n\x02id\x18\x01 \x01(\t\"8\n\x14\x43\x61ncelFitJobResponse\x12 \n\x03job\x18\x01 \x01(\x0b\x32\x13.nearvote.v1.FitJob\"\"\n\x12RollBackFitRequest\x12\x0c\n\x04task\x18\x01 \x01(\t\"*\n\x13RollBackFitResponse\x12\x13\n\x0b\x66it_version\x18\x01 \x01(\x04\"\x1d\n\rGetFitRequest\x12\x0c\n\x04task\x18\x01 \x01(\t\"6\n\x0eGetFitResponse\x12$\n\x03\x66it\x18\x01 \x01(\x0b\x32\x17.nearvote.v1.FitVersion\"$\n\x14\x43heckExamplesRequest\x12\x0c\n\x04task\x18\x01 \x01(\t\"?\n\x15\x43heckExamplesResponse\x12&\n\x08\x66indings\x18\x01 \x03(\x0b\x32\x14.nearvote.v1.Finding2\xea\x03\n\x0fLearningService\x12G\n\x08StartFit\x12\x1c.nearvote.v1.StartFitRequest\x1a\x1d.nearvote.v1.StartFitResponse\x12J\n\tGetFitJob\x12\x1d.nearvote.v1.GetFitJobRequest\x1a\x1e.nearvote.v1.GetFitJobResponse\x12S\n\x0c\x43\x61ncelFitJob\x12 .nearvote.v1.CancelFitJobRequest\x1a!.nearvote.v1.CancelFitJobResponse\x12P\n\x0bRollBackFit\x12\x1f.nearvote.v1.RollBackFitRequest\x1a .nearvote.v1.RollBackFitResponse\x12\x41\n\x06GetFit\x12\x1a.nearvote.v1.GetFitRequest\x1a\x1b.nearvote.v1.GetFitResponse\x12X\n\rCheckExamples\x12!.nearvote.v1.CheckExamplesRequest\x1a\".nearvote.v1.CheckExamplesResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"nearvote/v1/learning_service.proto\x12\x0bnearvote.v1\x1a\x1anearvote/v1/learning.proto\"\x96\x01\n\x0fStartFitRequest\x12\x0c\n\x04task\x18\x01 \x01(\t\x12\"\n\x04goal\x18\x02 \x01(\x0b\x32\x14.nearvote.v1.FitGoal\x12;\n\x13validation_messages\x18\x03 \x03(\x0b\x32\x1e.nearvote.v1.ValidationMessage\x12\x14\n\x0cshadow_share\x18\x04 \x01(\x01\"4\n\x10StartFitResponse\x12 \n\x03job\x18\x01 \x01(\x0b\x32\x13.nearvote.v1.FitJob\"\x1e\n\x10GetFitJobRequest\x12\n\n\x02id\x18\x01 \x01(\t\"5\n\x11GetFitJobResponse\x12 \n\x03job\x18\x01 \x01(\x0b\x32\x13.nearvote.v1.FitJob\"!\n\x13\x43\x61ncelFitJobRequest\x12\n\n\x02id\x18\x01 \x01(\t\"8\n\x14\x43\x61ncelFitJobResponse\x12 \n\x03job\x18\x01 \x01(\x0b\x32\x13.nearvote.v1.FitJob\"\"\n\x12RollBackFitRequest\x12\x0c\n\x04task\x18\x01 \x01(\t\"*\n\x13RollBackFitResponse\x12\x13\n\x0b\x66it_version\x18\x01 \x01(\x04\"\x1d\n\rGetFitRequest\x12\x0c\n\x04task\x18\x01 \x01(\t\"6\n\x0eGetFitResponse\x12$\n\x03\x66it\x18\x01 \x01(\x0b\x32\x17.nearvote.v1.FitVersion\"$\n\x14\x43heckExamplesRequest\x12\x0c\n\x04task\x18\x01 \x01(\t\"?\n\x15\x43heckExamplesResponse\x12&\n\x08\x66indings\x18\x01 \x03(\x0b\x32\x14.nearvote.v1.Finding2\xea\x03\n\x0fLearningService\x12G\n\x08StartFit\x12\x1c.nearvote.v1.StartFitRequest\x1a\x1d.nearvote.v1.StartFitResponse\x12J\n\tGetFitJob\x12\x1d.nearvote.v1.GetFitJobRequest\x1a\x1e.nearvote.v1.GetFitJobResponse\x12S\n\x0c\x43\x61ncelFitJob\x12 .nearvote.v1.CancelFitJobRequest\x1a!.nearvote.v1.CancelFitJobResponse\x12P\n\x0bRollBackFit\x12\x1f.nearvote.v1.RollBackFitRequest\x1a .nearvote.v1.RollBackFitResponse\x12\x41\n\x06GetFit\x12\x1a.nearvote.v1.GetFitRequest\x1a\x1b.nearvote.v1.GetFitResponse\x12X\n\rCheckExamples\x12!.nearvote.v1.CheckExamplesRequest\x1a\".nearvote.v1.CheckExamplesResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,29 +33,29 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'nearvote.v1.learning_servic
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_STARTFITREQUEST']._serialized_start=80
-  _globals['_STARTFITREQUEST']._serialized_end=208
-  _globals['_STARTFITRESPONSE']._serialized_start=210
-  _globals['_STARTFITRESPONSE']._serialized_end=262
-  _globals['_GETFITJOBREQUEST']._serialized_start=264
-  _globals['_GETFITJOBREQUEST']._serialized_end=294
-  _globals['_GETFITJOBRESPONSE']._serialized_start=296
-  _globals['_GETFITJOBRESPONSE']._serialized_end=349
-  _globals['_CANCELFITJOBREQUEST']._serialized_start=351
-  _globals['_CANCELFITJOBREQUEST']._serialized_end=384
-  _globals['_CANCELFITJOBRESPONSE']._serialized_start=386
-  _globals['_CANCELFITJOBRESPONSE']._serialized_end=442
-  _globals['_ROLLBACKFITREQUEST']._serialized_start=444
-  _globals['_ROLLBACKFITREQUEST']._serialized_end=478
-  _globals['_ROLLBACKFITRESPONSE']._serialized_start=480
-  _globals['_ROLLBACKFITRESPONSE']._serialized_end=522
-  _globals['_GETFITREQUEST']._serialized_start=524
-  _globals['_GETFITREQUEST']._serialized_end=553
-  _globals['_GETFITRESPONSE']._serialized_start=555
-  _globals['_GETFITRESPONSE']._serialized_end=609
-  _globals['_CHECKEXAMPLESREQUEST']._serialized_start=611
-  _globals['_CHECKEXAMPLESREQUEST']._serialized_end=647
-  _globals['_CHECKEXAMPLESRESPONSE']._serialized_start=649
-  _globals['_CHECKEXAMPLESRESPONSE']._serialized_end=712
-  _globals['_LEARNINGSERVICE']._serialized_start=715
-  _globals['_LEARNINGSERVICE']._serialized_end=1205
+  _globals['_STARTFITREQUEST']._serialized_end=230
+  _globals['_STARTFITRESPONSE']._serialized_start=232
+  _globals['_STARTFITRESPONSE']._serialized_end=284
+  _globals['_GETFITJOBREQUEST']._serialized_start=286
+  _globals['_GETFITJOBREQUEST']._serialized_end=316
+  _globals['_GETFITJOBRESPONSE']._serialized_start=318
+  _globals['_GETFITJOBRESPONSE']._serialized_end=371
+  _globals['_CANCELFITJOBREQUEST']._serialized_start=373
+  _globals['_CANCELFITJOBREQUEST']._serialized_end=406
+  _globals['_CANCELFITJOBRESPONSE']._serialized_start=408
+  _globals['_CANCELFITJOBRESPONSE']._serialized_end=464
+  _globals['_ROLLBACKFITREQUEST']._serialized_start=466
+  _globals['_ROLLBACKFITREQUEST']._serialized_end=500
+  _globals['_ROLLBACKFITRESPONSE']._serialized_start=502
+  _globals['_ROLLBACKFITRESPONSE']._serialized_end=544
+  _globals['_GETFITREQUEST']._serialized_start=546
+  _globals['_GETFITREQUEST']._serialized_end=575
+  _globals['_GETFITRESPONSE']._serialized_start=577
+  _globals['_GETFITRESPONSE']._serialized_end=631
+  _globals['_CHECKEXAMPLESREQUEST']._serialized_start=633
+  _globals['_CHECKEXAMPLESREQUEST']._serialized_end=669
+  _globals['_CHECKEXAMPLESRESPONSE']._serialized_start=671
+  _globals['_CHECKEXAMPLESRESPONSE']._serialized_end=734
+  _globals['_LEARNINGSERVICE']._serialized_start=737
+  _globals['_LEARNINGSERVICE']._serialized_end=1227
 # @@protoc_insertion_point(module_scope)

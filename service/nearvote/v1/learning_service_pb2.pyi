@@ -28,8 +28,13 @@ class StartFitRequest(_message.Message):
     TASK_FIELD_NUMBER: _builtins.int
     GOAL_FIELD_NUMBER: _builtins.int
     VALIDATION_MESSAGES_FIELD_NUMBER: _builtins.int
+    SHADOW_SHARE_FIELD_NUMBER: _builtins.int
     task: _builtins.str
     """The task."""
+    shadow_share: _builtins.float
+    """Share of the task's messages that the fit is tried on when it is done, up to 1, in place of what is tried already;
+    `PromoteShadow` lets it serve. 0 to let it serve at once.
+    """
     @_builtins.property
     def goal(self) -> _learning_pb2.FitGoal:
         """What its floors are set for."""
@@ -44,10 +49,11 @@ class StartFitRequest(_message.Message):
         task: _builtins.str = ...,
         goal: _learning_pb2.FitGoal | None = ...,
         validation_messages: _abc.Iterable[_learning_pb2.ValidationMessage] | None = ...,
+        shadow_share: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["goal", b"goal"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["goal", b"goal", "task", b"task", "validation_messages", b"validation_messages"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["goal", b"goal", "shadow_share", b"shadow_share", "task", b"task", "validation_messages", b"validation_messages"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -72,7 +72,7 @@ class LearningServiceServicer:
     """
 
     def StartFit(self, request, context):
-        """Begins to fit a task, and returns at once. One fit of a task runs at a time.
+        """Begins to fit a task, and returns at once. One fit of a task runs at a time. It serves when it is done, or is tried.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -34,7 +34,7 @@ class LearningServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> LearningServiceAsyncStub: ...
     StartFit: _grpc.UnaryUnaryMultiCallable[_learning_service_pb2.StartFitRequest, _learning_service_pb2.StartFitResponse]
-    """Begins to fit a task, and returns at once. One fit of a task runs at a time."""
+    """Begins to fit a task, and returns at once. One fit of a task runs at a time. It serves when it is done, or is tried."""
     GetFitJob: _grpc.UnaryUnaryMultiCallable[_learning_service_pb2.GetFitJobRequest, _learning_service_pb2.GetFitJobResponse]
     """Returns how far a fit is."""
     CancelFitJob: _grpc.UnaryUnaryMultiCallable[_learning_service_pb2.CancelFitJobRequest, _learning_service_pb2.CancelFitJobResponse]
@@ -52,7 +52,7 @@ class LearningServiceAsyncStub(LearningServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     StartFit: _aio.UnaryUnaryMultiCallable[_learning_service_pb2.StartFitRequest, _learning_service_pb2.StartFitResponse]  # type: ignore[assignment]
-    """Begins to fit a task, and returns at once. One fit of a task runs at a time."""
+    """Begins to fit a task, and returns at once. One fit of a task runs at a time. It serves when it is done, or is tried."""
     GetFitJob: _aio.UnaryUnaryMultiCallable[_learning_service_pb2.GetFitJobRequest, _learning_service_pb2.GetFitJobResponse]  # type: ignore[assignment]
     """Returns how far a fit is."""
     CancelFitJob: _aio.UnaryUnaryMultiCallable[_learning_service_pb2.CancelFitJobRequest, _learning_service_pb2.CancelFitJobResponse]  # type: ignore[assignment]
@@ -73,7 +73,7 @@ class LearningServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _learning_service_pb2.StartFitRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_learning_service_pb2.StartFitResponse, _abc.Awaitable[_learning_service_pb2.StartFitResponse]]:
-        """Begins to fit a task, and returns at once. One fit of a task runs at a time."""
+        """Begins to fit a task, and returns at once. One fit of a task runs at a time. It serves when it is done, or is tried."""
 
     @_abc_1.abstractmethod
     def GetFitJob(

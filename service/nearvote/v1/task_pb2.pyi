@@ -392,7 +392,7 @@ Global___Task: _TypeAlias = Task  # noqa: Y015
 
 @_typing.final
 class Shadow(_message.Message):
-    """A policy or an encoder that is tried beside the one that serves."""
+    """What is tried beside what serves: a policy, a fit with its own, or an encoder."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -402,6 +402,7 @@ class Shadow(_message.Message):
     POLICY_VERSION_FIELD_NUMBER: _builtins.int
     START_TIME_FIELD_NUMBER: _builtins.int
     OUTDATED_FIELD_NUMBER: _builtins.int
+    FIT_VERSION_FIELD_NUMBER: _builtins.int
     ENCODER_MODEL_FIELD_NUMBER: _builtins.int
     task: _builtins.str
     """The task."""
@@ -410,12 +411,16 @@ class Shadow(_message.Message):
     policy_version: _builtins.int
     """Version of the task that it was begun on. Once the task has another one it is tried no more, and can't be promoted."""
     outdated: _builtins.bool
-    """Whether the task was changed since, or the encoder is no longer one that a reindex is about to let serve."""
+    """Whether the task was changed since, another fit has taken the place of the one that is tried, or the encoder is no
+    longer one that a reindex is about to let serve.
+    """
+    fit_version: _builtins.int
+    """The fit that is tried; 0 where none is."""
     encoder_model: _builtins.str
     """Model of the encoder that is tried; empty where it is the one that serves."""
     @_builtins.property
     def policy(self) -> Global___Policy:
-        """The policy that is tried; of an encoder, the one that the task would have with it."""
+        """The policy that is tried; of a fit its own, and of an encoder the one that the task would have with it."""
 
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
@@ -430,11 +435,12 @@ class Shadow(_message.Message):
         policy_version: _builtins.int = ...,
         start_time: _timestamp_pb2.Timestamp | None = ...,
         outdated: _builtins.bool = ...,
+        fit_version: _builtins.int = ...,
         encoder_model: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["encoder_model", b"encoder_model", "outdated", b"outdated", "policy", b"policy", "policy_version", b"policy_version", "share", b"share", "start_time", b"start_time", "task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["encoder_model", b"encoder_model", "fit_version", b"fit_version", "outdated", b"outdated", "policy", b"policy", "policy_version", b"policy_version", "share", b"share", "start_time", b"start_time", "task", b"task"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -123,29 +123,31 @@ class TaskServiceServicer:
 
     def StartShadow(self, request, context):
         """Begins to try another policy, or the encoder that a reindex has made ready, on a share of a task's messages, beside
-        the one that serves and without a word in any answer. It takes the place of what is tried already.
+        what serves and without a word in any answer. It takes the place of what is tried already, and a fit that was is let
+        go of.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListShadows(self, request, context):
-        """Returns what is tried.
+        """Returns what is tried: policies, fits that `StartFit` has begun to try, and encoders.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def PromoteShadow(self, request, context):
-        """Lets the policy serve that is tried. Refused when the task was changed since it was begun, and for an encoder: that
-        serves all tasks, by `SwitchReindex`.
+        """Lets serve what is tried. Refused when the task was changed since it was begun, when another fit took its place, and
+        for an encoder: that serves all tasks, by `SwitchReindex`. `RollBackFit` goes back from a fit that was promoted as
+        from any.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def StopShadow(self, request, context):
-        """Ends the trial; what serves stays.
+        """Ends the trial; what serves stays, and a fit that was tried is let go of.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -45,16 +45,18 @@ class TaskServiceStub:
     """Deletes a task, with its examples when `force` is set."""
     StartShadow: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.StartShadowRequest, _task_service_pb2.StartShadowResponse]
     """Begins to try another policy, or the encoder that a reindex has made ready, on a share of a task's messages, beside
-    the one that serves and without a word in any answer. It takes the place of what is tried already.
+    what serves and without a word in any answer. It takes the place of what is tried already, and a fit that was is let
+    go of.
     """
     ListShadows: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.ListShadowsRequest, _task_service_pb2.ListShadowsResponse]
-    """Returns what is tried."""
+    """Returns what is tried: policies, fits that `StartFit` has begun to try, and encoders."""
     PromoteShadow: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.PromoteShadowRequest, _task_service_pb2.PromoteShadowResponse]
-    """Lets the policy serve that is tried. Refused when the task was changed since it was begun, and for an encoder: that
-    serves all tasks, by `SwitchReindex`.
+    """Lets serve what is tried. Refused when the task was changed since it was begun, when another fit took its place, and
+    for an encoder: that serves all tasks, by `SwitchReindex`. `RollBackFit` goes back from a fit that was promoted as
+    from any.
     """
     StopShadow: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.StopShadowRequest, _task_service_pb2.StopShadowResponse]
-    """Ends the trial; what serves stays."""
+    """Ends the trial; what serves stays, and a fit that was tried is let go of."""
 
 @_typing.type_check_only
 class TaskServiceAsyncStub(TaskServiceStub):
@@ -73,16 +75,18 @@ class TaskServiceAsyncStub(TaskServiceStub):
     """Deletes a task, with its examples when `force` is set."""
     StartShadow: _aio.UnaryUnaryMultiCallable[_task_service_pb2.StartShadowRequest, _task_service_pb2.StartShadowResponse]  # type: ignore[assignment]
     """Begins to try another policy, or the encoder that a reindex has made ready, on a share of a task's messages, beside
-    the one that serves and without a word in any answer. It takes the place of what is tried already.
+    what serves and without a word in any answer. It takes the place of what is tried already, and a fit that was is let
+    go of.
     """
     ListShadows: _aio.UnaryUnaryMultiCallable[_task_service_pb2.ListShadowsRequest, _task_service_pb2.ListShadowsResponse]  # type: ignore[assignment]
-    """Returns what is tried."""
+    """Returns what is tried: policies, fits that `StartFit` has begun to try, and encoders."""
     PromoteShadow: _aio.UnaryUnaryMultiCallable[_task_service_pb2.PromoteShadowRequest, _task_service_pb2.PromoteShadowResponse]  # type: ignore[assignment]
-    """Lets the policy serve that is tried. Refused when the task was changed since it was begun, and for an encoder: that
-    serves all tasks, by `SwitchReindex`.
+    """Lets serve what is tried. Refused when the task was changed since it was begun, when another fit took its place, and
+    for an encoder: that serves all tasks, by `SwitchReindex`. `RollBackFit` goes back from a fit that was promoted as
+    from any.
     """
     StopShadow: _aio.UnaryUnaryMultiCallable[_task_service_pb2.StopShadowRequest, _task_service_pb2.StopShadowResponse]  # type: ignore[assignment]
-    """Ends the trial; what serves stays."""
+    """Ends the trial; what serves stays, and a fit that was tried is let go of."""
 
 class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
     """Keeps the tasks: their labels and policies."""
@@ -134,7 +138,8 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_task_service_pb2.StartShadowResponse, _abc.Awaitable[_task_service_pb2.StartShadowResponse]]:
         """Begins to try another policy, or the encoder that a reindex has made ready, on a share of a task's messages, beside
-        the one that serves and without a word in any answer. It takes the place of what is tried already.
+        what serves and without a word in any answer. It takes the place of what is tried already, and a fit that was is let
+        go of.
         """
 
     @_abc_1.abstractmethod
@@ -143,7 +148,7 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _task_service_pb2.ListShadowsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_task_service_pb2.ListShadowsResponse, _abc.Awaitable[_task_service_pb2.ListShadowsResponse]]:
-        """Returns what is tried."""
+        """Returns what is tried: policies, fits that `StartFit` has begun to try, and encoders."""
 
     @_abc_1.abstractmethod
     def PromoteShadow(
@@ -151,8 +156,9 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _task_service_pb2.PromoteShadowRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_task_service_pb2.PromoteShadowResponse, _abc.Awaitable[_task_service_pb2.PromoteShadowResponse]]:
-        """Lets the policy serve that is tried. Refused when the task was changed since it was begun, and for an encoder: that
-        serves all tasks, by `SwitchReindex`.
+        """Lets serve what is tried. Refused when the task was changed since it was begun, when another fit took its place, and
+        for an encoder: that serves all tasks, by `SwitchReindex`. `RollBackFit` goes back from a fit that was promoted as
+        from any.
         """
 
     @_abc_1.abstractmethod
@@ -161,6 +167,6 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _task_service_pb2.StopShadowRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_task_service_pb2.StopShadowResponse, _abc.Awaitable[_task_service_pb2.StopShadowResponse]]:
-        """Ends the trial; what serves stays."""
+        """Ends the trial; what serves stays, and a fit that was tried is let go of."""
 
 def add_TaskServiceServicer_to_server(servicer: TaskServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
