@@ -19,7 +19,7 @@ from nearvote.errors import Overloaded
 from nearvote.priority import ENCODING, give_way
 
 # What a batch costs at most (`EncoderSpec.cost`). On two cores such a batch takes some 20 ms; with four times as many
-# tokens the encoder does a sixth less, as what it works on no longer stays in the processor's caches.
+# tokens the encoder does no more, and who comes meanwhile waits for longer.
 MAX_BATCH_TOKENS = 256
 # A GPU is not full with less.
 CUDA_BATCH_TOKENS = 32_768
@@ -277,7 +277,7 @@ class Batcher:
             ahead.sort(key=lambda item: abs(len(item.window) - len(own.window)))  # stable: the earlier of equals first
         batch = [own]
         longest = len(own.window)
-        # Attention looks at pairs of all that is packed, so many tiny windows are not to come to much by their frames.
+        # Their frames are tokens, too: many tiny windows are not to come to much by them.
         packed = longest + self._framing_tokens
         for item in ahead:
             length = len(item.window)

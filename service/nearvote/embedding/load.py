@@ -15,7 +15,7 @@ from nearvote.startup_errors import InvalidSetting, ModelNotFound
 Device = Literal["auto", "cpu", "cuda"]
 
 # Goes up when the graph or the files of an export change, so that older ones are made anew.
-_EXPORT_FORMAT = 5
+_EXPORT_FORMAT = 6
 
 _log = structlog.get_logger(__name__)
 

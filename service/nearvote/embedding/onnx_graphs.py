@@ -29,7 +29,7 @@ class Padded(torch.nn.Module):
 
 
 class Packed(torch.nn.Module):
-    """Windows end to end, so that none is filled up: each token has attention for its own window alone.
+    """Windows end to end in rows, so that few are filled up: each token has attention for its own window alone.
 
     Args:
         model: One that `can_pack`.
@@ -40,10 +40,10 @@ class Packed(torch.nn.Module):
 
     inputs = ("input_ids", "positions", "window_of", "lengths")
     sample = (
-        torch.tensor([5, 6, 7, 8, 5, 6, 7]),
-        torch.tensor([0, 1, 2, 3, 0, 1, 2]),
-        torch.tensor([0, 0, 0, 0, 1, 1, 1]),
-        torch.tensor([4, 3]),
+        torch.tensor([[5, 6, 7, 8, 5, 6, 7], [5, 6, 7, 8, 9, 0, 0]]),
+        torch.tensor([[0, 1, 2, 3, 0, 1, 2], [0, 1, 2, 3, 4, 0, 0]]),
+        torch.tensor([[0, 0, 0, 0, 1, 1, 1], [2, 2, 2, 2, 2, 3, 3]]),
+        torch.tensor([4, 3, 5]),
     )
 
     def __init__(self, model: SentenceTransformer) -> None:
@@ -57,15 +57,15 @@ class Packed(torch.nn.Module):
     def forward(
         self, input_ids: torch.Tensor, positions: torch.Tensor, window_of: torch.Tensor, lengths: torch.Tensor
     ) -> torch.Tensor:
-        """(tokens,) ids, places in the window and windows, (n,) lengths in, (n, dimension) vectors out."""
-        own = window_of[:, None] == window_of[None, :]
+        """(rows, longest) ids, places in the window and windows, (n,) lengths in, (n, dimension) vectors out."""
+        own = window_of[:, :, None] == window_of[:, None, :]
         hidden = self.transformer(
-            input_ids=input_ids[None],
-            token_type_ids=torch.zeros_like(input_ids)[None],
-            position_ids=positions[None],
-            attention_mask=torch.where(own, 0.0, _UNSEEN)[None, None],
-        ).last_hidden_state[0]
-        members = (window_of[None, :] == torch.arange(lengths.shape[0])[:, None]).to(hidden.dtype)
+            input_ids=input_ids,
+            token_type_ids=torch.zeros_like(input_ids),
+            position_ids=positions,
+            attention_mask=torch.where(own, 0.0, _UNSEEN)[:, None],
+        ).last_hidden_state.flatten(0, 1)
+        members = (window_of.flatten()[None, :] == torch.arange(lengths.shape[0])[:, None]).to(hidden.dtype)
         means = members @ hidden / lengths[:, None].to(hidden.dtype)
         return torch.nn.functional.normalize(self.rest({"sentence_embedding": means})["sentence_embedding"], dim=1)
 

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from nearvote.embedding.encoder import Tokens
+from nearvote.embedding.rows import arrange
 
 
 class ModelTokenizer:
@@ -59,15 +60,25 @@ class ModelTokenizer:
         return ids, mask
 
     def pack(self, windows: Sequence[Tokens]) -> tuple[npt.NDArray[np.int64], ...]:
-        """A batch of windows end to end, each framed by special tokens.
+        """A batch of windows, each framed by special tokens, end to end in rows.
 
         Returns:
-            Of each token its id, its place in its window, and its window, each (tokens,) int64; and the length of each
-            window, (n,) int64.
+            Of each token its id, its place in its window, and its window, each (rows, longest) int64, where the number
+            of windows stands for none; and the length of each window, (n,) int64.
         """
-        prefix, suffix = np.array(self._prefix, np.int64), np.array(self._suffix, np.int64)
-        ids = np.concatenate([part for window in windows for part in (prefix, window, suffix)], dtype=np.int64)
-        lengths = np.array([len(window) for window in windows], np.int64) + self.special_tokens
-        window_of = np.repeat(np.arange(len(windows)), lengths)
-        starts = np.cumsum(lengths) - lengths
-        return ids, np.arange(len(ids)) - starts[window_of], window_of, lengths
+        framed = [(*self._prefix, *window.tolist(), *self._suffix) for window in windows]
+        lengths = [len(window) for window in framed]
+        rows = arrange(lengths)
+        longest = max(sum(lengths[place] for place in row) for row in rows)
+        ids = np.full((len(rows), longest), self._pad_id, dtype=np.int64)
+        places = np.zeros_like(ids)
+        window_of = np.full_like(ids, len(windows))
+        for number, row in enumerate(rows):
+            begin = 0
+            for window in row:
+                end = begin + lengths[window]
+                ids[number, begin:end] = framed[window]
+                places[number, begin:end] = np.arange(lengths[window])
+                window_of[number, begin:end] = window
+                begin = end
+        return ids, places, window_of, np.array(lengths, np.int64)
