@@ -44,11 +44,22 @@ def _texts(first: int, count: int) -> list[Draft]:
     return [Draft("spam", f"{text} {i} today", (label,)) for i in range(first, first + count) for label, text in labels]
 
 
-def _fill(server: Server) -> None:
-    with server.client() as client:
+def _fill(*servers: Server) -> None:
+    """Adds a task with examples by the first, and returns when all know it."""
+    with servers[0].client() as client:
         client.create_task(Task("spam", (Label("spam"), Label("ham"))))
         for start in range(0, 300, 50):
             client.add_examples(_texts(start, 50))
+    wait_until(lambda: all(map(_knows, servers)))
+
+
+def _knows(server: Server) -> bool:
+    with server.client() as client:
+        try:
+            client.classify(_MESSAGE, ["spam"])
+        except ServiceError:
+            return False
+    return True
 
 
 def _cli(server: Server, *arguments: str) -> str:
@@ -279,7 +290,7 @@ def test_tried_before_the_switch(tmp_path: Path) -> None:
         with server.client() as client:
             answer = client.classify(_MESSAGE, ["spam"])
             agree = ("nearvote_shadow_predictions_total", 'outcome="agree"', 'task="spam"')
-            assert server.metric_with(*agree) == 1
+            wait_until(lambda: server.metric_with(*agree) == 1)
             with pytest.raises(ServiceError, match="nearvote reindex --switch") as error:
                 client.promote_shadow("spam")
             assert error.value.reason == "CANNOT_REINDEX"
@@ -313,7 +324,7 @@ def test_tried_by_replicas(tmp_path: Path, data_folder: Path) -> None:
         for server in servers:
             stack.callback(server.stop, signal.SIGKILL)
             server.start()
-        _fill(servers[0])
+        _fill(*servers)
         _cli(servers[0], "reindex", "--model", "hashing-2")
         with servers[0].client() as client:
             client.start_encoder_shadow("spam", 1.0)
@@ -339,7 +350,7 @@ def test_replicas(tmp_path: Path, data_folder: Path) -> None:
         for server in servers:
             stack.callback(server.stop, signal.SIGKILL)
             server.start()
-        _fill(servers[0])
+        _fill(*servers)
         with Load(servers[:2]) as load:
             load.more()
             _cli(servers[0], "reindex", "--model", "hashing-2", "--yes")
