@@ -80,22 +80,22 @@ def test_a_task_is_fitted_shown_and_rolled_back(filled: Server) -> None:
     assert filled.cli("fit", "-t", "spam", "--roll-back").returncode == 1
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["--target-precision", "0"],
-        ["--target-recall", "1.5"],
-        ["--max-false-positives", "-1"],
-        ["--target-precision", "0.9", "--target-recall", "0.9"],
-        ["--max-false-positives", "0", "--target-recall", "0.9"],
-        ["--validation", "/nowhere.jsonl"],
-    ],
+_WRONG_GOALS = (
+    ("--target-precision", "0"),
+    ("--target-recall", "1.5"),
+    ("--max-false-positives", "-1"),
+    ("--target-precision", "0.9", "--target-recall", "0.9"),
+    ("--max-false-positives", "0", "--target-recall", "0.9"),
+    ("--validation", "/nowhere.jsonl"),
 )
-def test_wrong_goals_are_wrong_usage(plain: Server, arguments: list[str]) -> None:
-    """A goal that can't be right, or two of them, end with 2 and no traceback."""
-    done = plain.cli("fit", "-t", "spam", *arguments)
-    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
-    assert done.stderr
+
+
+def test_wrong_goals_are_wrong_usage(plain: Server) -> None:
+    """A goal that can't be right, or two of them, end with 2, something said and no traceback."""
+    for arguments in _WRONG_GOALS:
+        done = plain.cli("fit", "-t", "spam", *arguments)
+        assert (arguments, done.returncode, "Traceback" in done.stderr) == (arguments, 2, False)
+        assert done.stderr
 
 
 def test_what_can_not_be_fitted(plain: Server) -> None:

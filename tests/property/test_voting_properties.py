@@ -13,7 +13,7 @@ from nearvote.voting.pool import Opinions, Pool, Voter, in_scope_score
 from nearvote.voting.prediction import Prediction, decide
 from nearvote.voting.seats import OVERSAMPLING, is_near_duplicate, seat_limit, take_seats
 
-_many = settings(max_examples=200)
+_many = settings(max_examples=100)
 
 _LABELS = ("a", "b", "c")
 _GONE = "gone"  # a label that the task no longer has
