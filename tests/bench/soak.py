@@ -167,8 +167,9 @@ def shown(memory: list[tuple[float, float]]) -> list[dict[str, float]]:
     for sample in memory:
         if sample[0] >= at[-1][0] + _SHOWN_SECONDS - _SAMPLE_SECONDS / 2:
             at.append(sample)
-    if at[-1] is not memory[-1]:
-        at.append(memory[-1])
+    if memory[-1][0] - at[-1][0] < _SHOWN_SECONDS / 2:
+        at.pop()
+    at.append(memory[-1])
     return [{"minute": round(seconds / 60, 1), "mib": round(mib)} for seconds, mib in at]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nearvote.errors import StoreUnavailable
 from nearvote.examples.engine import Engine, Match, NearestQuery, Point, Schema, Sparse
 from nearvote.examples.example import Example, example_id, point_id
 from nearvote.examples.qdrant_store import QdrantStore, document_id
@@ -260,6 +261,18 @@ async def test_documents(store: QdrantStore) -> None:
     assert await store.documents("task", "acme") == {"b": {}}
     assert await store.documents("version", "acme") == {"a": {"version": 1}}
     assert await store.documents("task", "other") == {"a": {"other": True}}
+
+
+async def test_a_document_is_what_its_id_says(store: QdrantStore, engine: Engine) -> None:
+    """A document whose name or tenant arrived wrong makes the answer unreadable: else it would seem to be gone."""
+    await store.put_document("task", "acme", "spam", {})
+    for wrong in ({"name": "spbm"}, {"tenant": "acne"}):
+        await engine.set_payload("nearvote_state", {"kind": "task"}, {"name": "spam", "tenant": "acme", **wrong})
+        with pytest.raises(StoreUnavailable, match="can't be read"):
+            await store.every_document("task")
+    await engine.set_payload("nearvote_state", {"kind": "task"}, {"name": "spbm", "tenant": "acme"})
+    with pytest.raises(StoreUnavailable, match="can't be read"):
+        await store.documents("task", "acme")
 
 
 async def test_a_document_is_replaced_only_as_it_was_read(store: QdrantStore) -> None:

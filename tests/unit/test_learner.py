@@ -1,6 +1,7 @@
 """Fitting a task that serves, in a real store."""
 
 import asyncio
+import os
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
@@ -26,6 +27,7 @@ from nearvote.errors import (
 from nearvote.examples.example import Draft
 from nearvote.examples.store import SearchQuery
 from nearvote.learn import learner as module
+from nearvote.learn.finding import Finding
 from nearvote.learn.fitting import Learned, fit_corpus
 from nearvote.learn.goal import Goal, GoalKind, ValidationMessage
 from nearvote.learn.jobs import Job, Jobs, JobState
@@ -565,3 +567,17 @@ async def test_doubtful_examples_of_a_task(shop: Shop) -> None:
     assert await shop.learner.check("acme", "abuse") != found
     with pytest.raises(TaskNotFound):
         await shop.learner.check("acme", "nope")
+
+
+async def test_messages_go_before_what_learns(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What learns does so in threads that are less urgent than the one that answers."""
+    niceness = []
+
+    def noted(*_: object) -> list[Finding]:
+        niceness.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+        return []
+
+    monkeypatch.setattr(module, "check_examples", noted)
+    await shop.fill()
+    await shop.learner.check("acme", "spam")
+    assert niceness > [os.getpriority(os.PRIO_PROCESS, os.getpid())]

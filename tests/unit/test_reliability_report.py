@@ -85,3 +85,5 @@ def test_memory_that_grows_is_seen() -> None:
     assert not is_flat(flatness(grows))
     assert flatness(grows)["mib_an_hour"] > 300
     assert [at["minute"] for at in shown(flat)] == [0, 5, 10, 15, 20, 25, 30]
+    short_of_it = [(0.998 * seconds, mib) for seconds, mib in [*flat, (1_804.0, 500.0)]]
+    assert [round(at["minute"]) for at in shown(short_of_it)] == [0, 5, 10, 15, 20, 25, 30]

@@ -12,7 +12,7 @@ from typing import Any
 
 from nearvote.clock import system_us
 from nearvote.errors import StoreUnavailable
-from nearvote.examples.engine import AnyOf, Engine, Match, NotUpTo, Payload, Point, UpTo, Vector
+from nearvote.examples.engine import AnyOf, Engine, Found, Match, NotUpTo, Payload, Point, UpTo, Vector
 from nearvote.examples.example import Example, point_id
 from nearvote.examples.nearest import is_live, nearest_examples
 from nearvote.examples.payload import annotations_of, example_of, match_of, sparse_of, window_of
@@ -254,7 +254,7 @@ class QdrantStore:
                 self._state, {"kind": kind, "tenant": tenant}, _SCROLL_PAGE, from_id
             )
             with readable():
-                documents |= {point.payload["name"]: point.payload["body"] for point in found}
+                documents |= {_name_of(point, kind, tenant): point.payload["body"] for point in found}
             if from_id is None:
                 return documents
 
@@ -266,7 +266,8 @@ class QdrantStore:
             found, from_id = await self._engine.scroll(self._state, {"kind": kind}, _SCROLL_PAGE, from_id)
             with readable():
                 documents += [
-                    (point.payload["tenant"], point.payload["name"], point.payload["body"]) for point in found
+                    (tenant := point.payload["tenant"], _name_of(point, kind, tenant), point.payload["body"])
+                    for point in found
                 ]
             if from_id is None:
                 return documents
@@ -335,6 +336,18 @@ class QdrantStore:
             [replace(neighbor, text=texts.get(neighbor.example_id, "")) for neighbor in neighbors]
             for neighbors in results
         ]
+
+
+def _name_of(point: Found, kind: str, tenant: str) -> str:
+    """The name of a document, which its id confirms: one that arrived wrong would be another's, and its own missing.
+
+    Raises:
+        ValueError: It is another document than its id says.
+    """
+    name: str = point.payload["name"]
+    if point.id != document_id(kind, tenant, name):
+        raise ValueError(f"a document of {kind} is not the one that its id says")
+    return name
 
 
 def _document(kind: str, tenant: str, name: str, body: Mapping[str, Any], before: Revision) -> Point:
