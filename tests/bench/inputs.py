@@ -137,7 +137,7 @@ def measure(server: Server, each: int) -> dict[str, Any]:
         "rpcs": len(METHODS),
         "kinds": rows,
         "our_fault": ours,
-        "internal_errors": server.log.read_text().count("internal_error"),
+        "internal_errors": server.log.read_text(errors="replace").count("internal_error"),
         "alive": server.process.poll() is None,
     }
 
