@@ -18,5 +18,7 @@ def give_way(steps: int) -> None:
     Args:
         steps: Of niceness below the first thread's, 1 or more.
     """
-    first = os.getpriority(os.PRIO_PROCESS, os.getpid())
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(first + steps, _LEAST_URGENT))
+    thread = threading.get_native_id()
+    less_urgent = min(os.getpriority(os.PRIO_PROCESS, os.getpid()) + steps, _LEAST_URGENT)
+    # Never more urgent than it is already: that would take a privilege.
+    os.setpriority(os.PRIO_PROCESS, thread, max(less_urgent, os.getpriority(os.PRIO_PROCESS, thread)))

@@ -36,6 +36,20 @@ def test_what_it_starts_gives_way_too() -> None:
         assert pool.submit(outer).result() > _niceness()
 
 
+def test_no_thread_becomes_more_urgent() -> None:
+    """What gives way already is not made more urgent by giving way less, which a process may not do."""
+
+    def less() -> tuple[int, int]:
+        give_way(LEARNING)
+        before = _niceness()
+        give_way(ENCODING)
+        return before, _niceness()
+
+    with ThreadPoolExecutor(1) as pool:
+        before, after = pool.submit(less).result()
+    assert before == after
+
+
 def test_learning_gives_way_to_encoding() -> None:
     """A fit takes what messages leave it."""
     assert ENCODING < LEARNING

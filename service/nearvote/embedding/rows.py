@@ -15,7 +15,7 @@ def arrange(lengths: Sequence[int]) -> list[list[int]]:
     rows, of which the cheapest is taken.
 
     Args:
-        lengths: Of the windows, special tokens included, each 1 or more.
+        lengths: Of the windows, one at least, special tokens included, each 1 or more.
 
     Returns:
         The windows' places in each row; no row is empty.

@@ -254,7 +254,7 @@ class QdrantStore:
                 self._state, {"kind": kind, "tenant": tenant}, _SCROLL_PAGE, from_id
             )
             with readable():
-                documents |= {_name_of(point, kind, tenant): point.payload["body"] for point in found}
+                documents |= {_name_of(point): point.payload["body"] for point in found}
             if from_id is None:
                 return documents
 
@@ -265,10 +265,7 @@ class QdrantStore:
         while True:
             found, from_id = await self._engine.scroll(self._state, {"kind": kind}, _SCROLL_PAGE, from_id)
             with readable():
-                documents += [
-                    (tenant := point.payload["tenant"], _name_of(point, kind, tenant), point.payload["body"])
-                    for point in found
-                ]
+                documents += [(point.payload["tenant"], _name_of(point), point.payload["body"]) for point in found]
             if from_id is None:
                 return documents
 
@@ -338,13 +335,13 @@ class QdrantStore:
         ]
 
 
-def _name_of(point: Found, kind: str, tenant: str) -> str:
+def _name_of(point: Found) -> str:
     """The name of a document, which its id confirms: one that arrived wrong would be another's, and its own missing.
 
     Raises:
         ValueError: It is another document than its id says.
     """
-    name: str = point.payload["name"]
+    kind, tenant, name = (str(point.payload[field]) for field in ("kind", "tenant", "name"))
     if point.id != document_id(kind, tenant, name):
         raise ValueError(f"a document of {kind} is not the one that its id says")
     return name
