@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -313,11 +313,12 @@ def test_tried_before_the_switch(tmp_path: Path) -> None:
         server.stop()
 
 
-def test_tried_by_replicas(tmp_path: Path, data_folder: Path) -> None:
-    """Every replica that can load the encoder tries it; one that can't counts what it would have tried."""
+@contextmanager
+def _replicas(folder: Path, data_folder: Path) -> Iterator[list[Server]]:
+    """Three that share a store with a task; the last one can't load the other encoder."""
     store = StandIn(data_folder).start()
     there = {"NEARVOTE_QDRANT_URL": "http://127.0.0.1", "NEARVOTE_QDRANT_GRPC_PORT": str(store.port)}
-    servers = [_server(tmp_path / f"replica{i}", **there) for i in range(3)]
+    servers = [_server(folder / f"replica{i}", **there) for i in range(3)]
     servers[2].environment["REINDEX_WITHOUT"] = "1"
     with ExitStack() as stack:
         stack.callback(store.stop)
@@ -325,6 +326,12 @@ def test_tried_by_replicas(tmp_path: Path, data_folder: Path) -> None:
             stack.callback(server.stop, signal.SIGKILL)
             server.start()
         _fill(*servers)
+        yield servers
+
+
+def test_tried_by_replicas(tmp_path: Path, data_folder: Path) -> None:
+    """Every replica that can load the encoder tries it; one that can't counts what it would have tried."""
+    with _replicas(tmp_path, data_folder) as servers:
         _cli(servers[0], "reindex", "--model", "hashing-2")
         with servers[0].client() as client:
             client.start_encoder_shadow("spam", 1.0)
@@ -341,16 +348,7 @@ def test_tried_by_replicas(tmp_path: Path, data_folder: Path) -> None:
 
 def test_replicas(tmp_path: Path, data_folder: Path) -> None:
     """All replicas switch, each answering within one space all the while; one without the encoder refuses to answer."""
-    store = StandIn(data_folder).start()
-    there = {"NEARVOTE_QDRANT_URL": "http://127.0.0.1", "NEARVOTE_QDRANT_GRPC_PORT": str(store.port)}
-    servers = [_server(tmp_path / f"replica{i}", **there) for i in range(3)]
-    servers[2].environment["REINDEX_WITHOUT"] = "1"
-    with ExitStack() as stack:
-        stack.callback(store.stop)
-        for server in servers:
-            stack.callback(server.stop, signal.SIGKILL)
-            server.start()
-        _fill(*servers)
+    with _replicas(tmp_path, data_folder) as servers:
         with Load(servers[:2]) as load:
             load.more()
             _cli(servers[0], "reindex", "--model", "hashing-2", "--yes")
