@@ -2,17 +2,20 @@
 
     python -m tests.bench.overload [--repeats 5] [--rounds 10]
 
-Prints JSON. Offered load comes at random times from a process of its own on the same cores (open loop), as comments of
-some length, so that sending them costs little beside labelling them; what the client takes of the cores is told, too.
+Prints JSON. Offered load comes at random times from a process of its own (open loop), as comments of some length, so
+that sending them costs little beside labelling them. The client has a core to itself: what it takes for four times the
+load would otherwise be missing where the service is to show what is left of it.
 """
 
 import argparse
 import json
+import os
 import statistics
 import tempfile
 import time
 from collections import defaultdict
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,27 +29,45 @@ from tests.integration.server import Server
 _EXAMPLES = 2_000
 _SECONDS = 8.0
 _TIMES = (1, 2, 4)
+_AT_ONCE = 64
 
 
-def offered(server: Server, file: Path, repeats: int) -> list[dict[str, float]]:
-    """Throughput, refusals, latency and memory at so many times what the service can do, in turns; medians."""
+def offered(server: Server, file: Path, repeats: int) -> list[dict[str, Any]]:
+    """Throughput, refusals, latency and memory at so many times what the service can do, in turns; medians.
+
+    What it can do is measured before and after each, since a machine may become slower or faster within a turn.
+    """
     seen: dict[int, list[dict[str, float]]] = defaultdict(list)
-    capacity = []
     load = ("load", server.address, file, "--seconds", _SECONDS, "--task", store.TASK)
+    capacity = [run(*load, "--concurrency", _AT_ONCE)["rate"]]
     for _ in range(repeats):
-        best = run(*load, "--concurrency", 64)["rate"]
-        capacity.append(best)
         for times in _TIMES:
             began, before = time.perf_counter(), _processor_seconds(server)
-            found = run(*load, "--rate", best * times)
+            found = run(*load, "--rate", capacity[-1] * times)
             own = (_processor_seconds(server) - before) / (time.perf_counter() - began)
-            row = {**found, "share": found["rate"] / best, "memory_mib": resident_mib(server), "own_cores": own}
-            seen[times].append(row)
+            capacity.append(run(*load, "--concurrency", _AT_ONCE)["rate"])
+            row = {**found, "share": found["rate"] / statistics.mean(capacity[-2:]), "own_cores": own}
+            seen[times].append({**row, "memory_mib": resident_mib(server)})
     names = ("rate", "share", "refused", "errors", "p50", "p99", "refused_p99", "memory_mib", "cores", "own_cores")
     return [{"times": 0, "rate": statistics.median(capacity)}] + [
-        {"times": times, **{name: statistics.median(one[name] for one in rows) for name in names}}
+        {
+            "times": times,
+            **{name: statistics.median(one[name] for one in rows) for name in names},
+            "shares": sorted(one["share"] for one in rows),
+        }
         for times, rows in seen.items()
     ]
+
+
+@contextmanager
+def _on_cores(cores: set[int]) -> Iterator[None]:
+    """What is started meanwhile runs on these cores alone."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def _processor_seconds(server: Server) -> float:
@@ -61,15 +82,24 @@ async def measure(repeats: int, rounds: int) -> dict[str, Any]:
         file.write_text(json.dumps(draw("comment", 4_000)))
         await store.prepare(folder / "one", _EXAMPLES)
         await store.prepare(folder / "two", _EXAMPLES)
-        servers = [
-            Server(folder / one, "--no-seeds", NEARVOTE_EMBEDDING_CACHE_MIB="0").start() for one in ("one", "two")
-        ]
-        for server in servers:
+
+        def serve(name: str) -> Server:
+            server = Server(folder / name, "--no-seeds", NEARVOTE_EMBEDDING_CACHE_MIB="0").start()
             stack.callback(server.stop)
+            return server
+
+        servers = [serve("one"), serve("two")]
         answered, failed = await restarted_in_turn(servers, store.TASK, rounds=rounds)
-        servers[1].stop()
+        for server in servers:
+            server.stop()
+        *services, client = sorted(os.sched_getaffinity(0))
+        with _on_cores(set(services) or {client}):
+            server = serve("one")
+        with _on_cores({client}):
+            seen = offered(server, file, repeats)
         return {
-            "offered": offered(servers[0], file, repeats),
+            "cores": len(services),
+            "offered": seen,
             "restarts": {"restarts": 2 * rounds, "answered": answered, "failed": failed},
         }
 

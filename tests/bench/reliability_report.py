@@ -38,11 +38,11 @@ def _overload(part: Part) -> list[str]:
     best, *rows = part["offered"]
     restarts = part["restarts"]
     names = ["offered", "answered, of the best", "refused", "p50 of an answer", "p99 of a refusal", "errors", "memory"]
-    names += ["cores: client, service"] if "cores" in rows[0] else []  # not of runs before it was measured
+    names += ["cores: client, service"]
     table = [
-        f"| {row['times']}x | {row['share']:.0%} | {row['refused']:.0f} | {row['p50']:.2f} s | "
-        f"{row['refused_p99'] * 1000:.0f} ms | {row['errors']:.0f} | {row['memory_mib']:.0f} MiB |"
-        + (f" {row['cores']:.2f}, {row['own_cores']:.2f} |" if "cores" in row else "")
+        f"| {row['times']}x | {row['share']:.0%} ({row['shares'][0]:.0%} to {row['shares'][-1]:.0%}) | "
+        f"{row['refused']:.0f} | {row['p50']:.2f} s | {row['refused_p99'] * 1000:.0f} ms | {row['errors']:.0f} | "
+        f"{row['memory_mib']:.0f} MiB | {row['cores']:.2f}, {row['own_cores']:.2f} |"
         for row in rows
     ]
     return [
@@ -50,8 +50,10 @@ def _overload(part: Part) -> list[str]:
         "",
         *_paragraph(
             "`python -m tests.bench.overload`: comments of some length come at random times, so many times as often as "
-            f"the service can answer them ({best['rate']:.0f} a second, 64 at a time), for eight seconds. Client and "
-            "service share the cores. Medians of five turns."
+            f"the service can answer them ({best['rate']:.0f} a second, 64 at a time), for eight seconds. The best is "
+            f"measured before and after each. The service has {part['cores']} of the cores, the client one to itself. "
+            f"Medians of {len(rows[0]['shares'])} turns, and ranges. At 1x the "
+            "service is idle whenever chance brings less."
         ),
         "",
         f"| {' | '.join(names)} |",
