@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import grpc
 import pytest
 
+from nearvote.client import Draft, Label, Task
 from nearvote.v1 import classification_service_pb2 as classification
 from nearvote.v1 import example_pb2
 from nearvote.v1 import example_service_pb2 as examples
@@ -48,6 +49,23 @@ def test_a_page_token_is_of_its_query(server: Server) -> None:
         first = stub.ListExamples(examples.ListExamplesRequest(task="spam", source="pages", page_size=2))
         with pytest.raises(grpc.RpcError, match="INVALID_ARGUMENT"):
             stub.ListExamples(examples.ListExamplesRequest(task="spam", page_token=first.next_page_token))
+
+
+def test_answers_are_such_as_any_client_takes(server: Server) -> None:
+    """Long texts come in several answers, or as many as go into one: gRPC's clients take 4 MiB."""
+    with server.client() as client:
+        client.create_task(Task("long", (Label("long"),)))
+        drafts = [Draft("long", f"{i} " + "word " * 13_000, ("long",)) for i in range(70)]
+        for start in range(0, len(drafts), 10):
+            client.add_examples(drafts[start : start + 10])
+    with server.channel() as channel:
+        stub = ExampleServiceStub(channel)
+        exported = [*stub.ExportExamples(examples.ExportExamplesRequest(task="long"))]
+        assert len({one.text for part in exported for one in part.examples}) == len(drafts)
+        found = stub.SearchExamples(examples.SearchExamplesRequest(task="long", text="9 word", limit=70)).results
+        assert 40 < len(found) < len(drafts)
+        similarities = [one.similarity for one in found]
+        assert similarities == sorted(similarities, reverse=True)
 
 
 def test_a_stream_answers_each_item_for_itself(server: Server) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from nearvote.errors import InvalidPageToken
-from nearvote.rpc.pages import bounded_page, page_start, page_token
+from nearvote.rpc.pages import answers, bounded_page, page_start, page_token
 from nearvote.v1.example_pb2 import Example
 
 QUERY = ("examples", "default", "spam", "", "")
@@ -26,6 +26,15 @@ def test_a_page_is_bounded_in_bytes() -> None:
     assert bounded_page(long[2:], None) == (long[2:], None)
     huge = [Example(id=str(i), text="a" * 2**22) for i in range(2)]
     assert bounded_page(huge, "next") == (huge[:1], "1")
+
+
+def test_what_was_found_comes_in_parts_that_clients_take() -> None:
+    """All of it comes once and in order, and no part is too long unless it is a single item."""
+    sizes = (10, 2**20, 2**20, 2**20, 2**22, 2**21, 5)
+    found = [Example(id=str(i), text="a" * size) for i, size in enumerate(sizes)]
+    parts = list(answers(found))
+    assert [[one.id for one in part] for part in parts] == [["0", "1", "2"], ["3"], ["4"], ["5", "6"]]
+    assert list(answers([])) == []
 
 
 @pytest.mark.parametrize(

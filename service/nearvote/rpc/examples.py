@@ -12,7 +12,7 @@ from nearvote.examples.example import ImportedChunk
 from nearvote.examples.store import Selection
 from nearvote.rpc import wire
 from nearvote.rpc.caller import Context, caller, tenant
-from nearvote.rpc.pages import bounded_page, page_start, page_token
+from nearvote.rpc.pages import answers, bounded_page, page_start, page_token
 from nearvote.rpc.status import error_to_wire
 from nearvote.v1 import example_service_pb2 as pb
 from nearvote.v1.example_service_pb2_grpc import ExampleServiceServicer
@@ -77,11 +77,10 @@ class ExampleServicer(ExampleServiceServicer):
         found = await self._browser().search(
             tenant(), request.task, request.text, label=request.label, limit=request.limit
         )
-        return pb.SearchExamplesResponse(
-            results=[
-                pb.SearchResult(example=wire.example_to_wire(one.example), similarity=one.similarity) for one in found
-            ]
-        )
+        results = [
+            pb.SearchResult(example=wire.example_to_wire(one.example), similarity=one.similarity) for one in found
+        ]
+        return pb.SearchExamplesResponse(results=next(answers(results), ()))
 
     async def DeleteExample(self, request: pb.DeleteExampleRequest, context: Context) -> pb.DeleteExampleResponse:
         """Deletes one example."""
@@ -152,4 +151,5 @@ class ExampleServicer(ExampleServiceServicer):
     ) -> AsyncIterator[pb.ExportExamplesResponse]:
         """Returns all examples of a task as a stream."""
         async for examples in self._browser().export(tenant(), request.task):
-            yield pb.ExportExamplesResponse(examples=[wire.example_to_wire(example) for example in examples])
+            for part in answers([wire.example_to_wire(example) for example in examples]):
+                yield pb.ExportExamplesResponse(examples=part)
