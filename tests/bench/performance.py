@@ -1,6 +1,7 @@
 """Measures speed, in one run for all that is compared, and writes docs/performance.md and docs/performance.json.
 
-    python -m tests.bench.performance [--repeats 5]
+    python -m tests.bench.performance [--repeats 5]        all of it: half an hour
+    python -m tests.bench.performance throughput latency   some of it; the rest stays as it was measured last
 
 What is compared takes turns, so that a machine that is slow for a minute is slow for all of it. Load comes from a
 process of its own (`tests.bench.load`) on the same cores. Texts, their order and the made-up examples are drawn by
@@ -8,6 +9,7 @@ stated seeds; see `tests.bench.texts` and `tests.bench.store`.
 """
 
 import argparse
+import datetime as dt
 import json
 import os
 import statistics
@@ -16,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,10 +31,12 @@ from tests.integration.server import Server, free_port
 
 from nearvote.settings import read_settings
 
+PARTS = ("throughput", "latency", "cache", "import", "start", "growth")
 EXAMPLES = 10_000
 COUNTS = (1_000, 10_000, 100_000, 300_000)
 _SECONDS = 5.0
 _MAIL_LOAD = 0.7  # of what the service can take in mails
+_DOCS = Path(__file__).parents[2] / "docs"
 
 Figures = dict[str, list[float]]
 
@@ -78,12 +82,14 @@ def throughput(figures: Figures, files: dict[str, Path], fp32: str, int8: str, p
     mixed = files["mixed"]
     found = {
         "encode in bulk": run("engine", "original", mixed)["rate"],
+        "encode in bulk, whole texts": run("engine", "original", mixed, "--whole")["rate"],
         "engine alone": run("engine", "onnx", mixed)["rate"],
         "engine alone, int8": run("engine", "onnx", mixed, "--precision", "int8")["rate"],
         "unary, 64 at a time": load(fp32, mixed, "--concurrency", 64)["rate"],
         "stream, 64 at a time": load(fp32, mixed, "--kind", "stream", "--concurrency", 64)["rate"],
         "batches of 32, 4 at a time": load(fp32, mixed, "--kind", "batch", "--concurrency", 4)["rate"],
         "batches of 32, 4 at a time, int8": load(int8, mixed, "--kind", "batch", "--concurrency", 4)["rate"],
+        "stream, 64 at a time, int8": load(int8, mixed, "--kind", "stream", "--concurrency", 64)["rate"],
         "unary, 32 at a time": load(fp32, mixed, "--concurrency", 32)["rate"],
         "plain server, 32 at a time": load(plain_edge, mixed, "--concurrency", 32)["rate"],
         "unary, 32 at a time, chat": load(fp32, files["chat"], "--concurrency", 32)["rate"],
@@ -194,13 +200,10 @@ def _repeat(what: str, repeats: int, turn: Callable[[], None]) -> None:
         print(f"{what}, {i + 1} of {repeats}", file=sys.stderr)
 
 
-async def main() -> None:
-    """Measures, prints and writes."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--counts", type=int, nargs="*", default=COUNTS)
-    asked = parser.parse_args()
+async def measure(parts: Collection[str], repeats: int, counts: Sequence[int]) -> dict[str, Any]:
+    """The parts that are asked for, one after the other."""
     figures: Figures = defaultdict(list)
+    measured: dict[str, Any] = {"figures": figures, "cores": len(os.sched_getaffinity(0))}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         files = {}
@@ -210,9 +213,6 @@ async def main() -> None:
             files[name] = folder / f"{name}.json"
             files[name].write_text(json.dumps(own))
         await store.prepare(folder / "fp32", EXAMPLES)
-        await store.prepare(folder / "int8", EXAMPLES, precision="int8")
-        vectors = await store.plain_examples(EXAMPLES)
-        np.savez(folder / "plain.npz", vectors=vectors[0], labels=vectors[1])
 
         def serve(name: str, **environment: str) -> Server:
             server = Server(folder / name, "--no-seeds", **environment).start()
@@ -220,38 +220,59 @@ async def main() -> None:
             return server
 
         fp32 = serve("fp32", NEARVOTE_EMBEDDING_CACHE_MIB="0")
-        int8 = serve("int8", NEARVOTE_EMBEDDING_CACHE_MIB="0", NEARVOTE_PRECISION="int8")
-        plain_edge = stack.enter_context(plain(folder / "plain.npz"))
-        _repeat(
-            "throughput",
-            asked.repeats,
-            lambda: throughput(figures, files, fp32.address, int8.address, plain_edge),
-        )
-        with plain(folder / "plain.npz", "--local") as local:
-            figures["plain server on local mode, 32 at a time"].append(
-                load(local, files["mixed"], "--concurrency", 32)["rate"]
-            )
-        _repeat("latency", asked.repeats, lambda: latency(figures, files, fp32.address))
-        shares = stages(fp32.address, files["chat"])
-        agreement = json.loads(fp32.cli("info", "--json").stdout), json.loads(int8.cli("info", "--json").stdout)
-        int8.stop()
-        await store.prepare(folder / "cached", EXAMPLES)
-        cached = serve("cached")
-        _repeat("cache", asked.repeats, lambda: cache(figures, files, fp32.address, cached.address))
-        cached.stop()
+        measured["model"] = json.loads(fp32.cli("info", "--json").stdout)["encoder"]["model"]
+        if "throughput" in parts:
+            await store.prepare(folder / "int8", EXAMPLES, precision="int8")
+            vectors = await store.plain_examples(EXAMPLES)
+            np.savez(folder / "plain.npz", vectors=vectors[0], labels=vectors[1])
+            int8 = serve("int8", NEARVOTE_EMBEDDING_CACHE_MIB="0", NEARVOTE_PRECISION="int8")
+            with plain(folder / "plain.npz") as edge:
+                _repeat("throughput", repeats, lambda: throughput(figures, files, fp32.address, int8.address, edge))
+            with plain(folder / "plain.npz", "--local") as local:
+                figures["plain server on local mode, 32 at a time"].append(
+                    load(local, files["mixed"], "--concurrency", 32)["rate"]
+                )
+            engine = json.loads(int8.cli("info", "--json").stdout)["encoder"]["engine"]
+            measured["int8"] = {"served": engine.endswith("int8"), **found_for_int8()}
+            int8.stop()
+        if "latency" in parts:
+            _repeat("latency", repeats, lambda: latency(figures, files, fp32.address))
+            measured["stages"] = stages(fp32.address, files["chat"])
+        if "cache" in parts:
+            await store.prepare(folder / "cached", EXAMPLES)
+            cached = serve("cached")
+            _repeat("cache", repeats, lambda: cache(figures, files, fp32.address, cached.address))
+            cached.stop()
         fp32.stop()
-        _repeat("import", asked.repeats, lambda: imports(figures, folder, files))
-        _repeat("start", asked.repeats, lambda: start(figures, folder / "fp32"))
-        grown = await growth(folder, files, asked.counts)
-    measured = {
-        "figures": figures,
-        "growth": grown,
-        "stages": shares,
-        "int8": {"served": agreement[1]["encoder"]["engine"].endswith("int8"), **found_for_int8()},
-        "model": agreement[0]["encoder"]["model"],
-        "cores": len(os.sched_getaffinity(0)),
+        if "import" in parts:
+            _repeat("import", repeats, lambda: imports(figures, folder, files))
+        if "start" in parts:
+            _repeat("start", repeats, lambda: start(figures, folder / "fp32"))
+        if "growth" in parts:
+            measured["growth"] = await growth(folder, files, counts)
+    return measured
+
+
+async def main() -> None:
+    """Measures, and writes."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all when none is given")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--counts", type=int, nargs="*", default=COUNTS)
+    asked = parser.parse_args()
+    parts = asked.parts or list(PARTS)
+    if unknown := set(parts) - set(PARTS):
+        parser.error(f"there is no part {', '.join(sorted(unknown))}")
+    measured = await measure(parts, asked.repeats, asked.counts)
+    known: dict[str, Any] = {} if parts == list(PARTS) else json.loads((_DOCS / "performance.json").read_text())
+    today = dt.datetime.now(dt.UTC).date().isoformat()
+    merged = {
+        **known,
+        **measured,
+        "figures": {**known.get("figures", {}), **measured["figures"]},
+        "dates": {**known.get("dates", {}), **dict.fromkeys(parts, today)},
     }
-    performance_report.write(measured, Path(__file__).parents[2] / "docs")
+    performance_report.write(merged, _DOCS)
 
 
 if __name__ == "__main__":

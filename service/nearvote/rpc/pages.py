@@ -44,7 +44,7 @@ def answers(found: Sequence[_S]) -> Iterator[Sequence[_S]]:
 
 def bounded_page(listed: Sequence[_L], next_id: str | None) -> tuple[Sequence[_L], str | None]:
     """As much of a page as clients take in one answer, one item at least; and the id to go on from."""
-    first: Sequence[_L] = next(answers(listed), ())
+    first: Sequence[_L] = next(answers(listed), listed)
     return first, next_id if len(first) == len(listed) else listed[len(first)].id
 
 
