@@ -1,6 +1,6 @@
 """How many texts a second infinity-emb embeds. `peers_speed.py` runs it in an environment that has infinity-emb.
 
-python peer_infinity.py MODEL_FOLDER FILE SECONDS
+python peer_infinity.py MODEL_FOLDER FILE
 """
 
 import asyncio
@@ -21,12 +21,10 @@ async def main() -> None:
     arguments = EngineArgs(model_name_or_path=sys.argv[1], engine="torch", device="cpu", bettertransformer=False)
     async with AsyncEmbeddingEngine.from_args(arguments) as engine:
         await engine.embed(sentences=texts[:64])
-        done, began = 0, time.perf_counter()
-        while time.perf_counter() - began < float(sys.argv[3]):
-            start = done % (len(texts) - _BULK)
+        began = time.perf_counter()
+        for start in range(0, len(texts), _BULK):
             await engine.embed(sentences=texts[start : start + _BULK])
-            done += _BULK
-        print(json.dumps({"rate": done / (time.perf_counter() - began)}))
+        print(json.dumps({"rate": len(texts) / (time.perf_counter() - began)}))
 
 
 asyncio.run(main())

@@ -35,6 +35,7 @@ PARTS = ("throughput", "latency", "cache", "import", "start", "growth")
 EXAMPLES = 10_000
 COUNTS = (1_000, 10_000, 100_000, 300_000)
 _SECONDS = 5.0
+_TEXTS = 1_000  # of mixed lengths: see `tests.bench.load`
 _MAIL_LOAD = 0.7  # of what the service can take in mails
 _DOCS = Path(__file__).parents[2] / "docs"
 
@@ -80,23 +81,24 @@ def plain(examples: Path, *flags: str) -> Iterator[str]:
 def throughput(figures: Figures, files: dict[str, Path], fp32: str, int8: str, plain_edge: str) -> None:
     """One turn of all that is compared by texts a second."""
     mixed = files["mixed"]
+    texts = ("--texts", _TEXTS)
     found = {
-        "encode in bulk": run("engine", "original", mixed)["rate"],
-        "encode in bulk, whole texts": run("engine", "original", mixed, "--whole")["rate"],
-        "engine alone": run("engine", "onnx", mixed)["rate"],
-        "engine alone, int8": run("engine", "onnx", mixed, "--precision", "int8")["rate"],
-        "unary, 64 at a time": load(fp32, mixed, "--concurrency", 64)["rate"],
-        "stream, 64 at a time": load(fp32, mixed, "--kind", "stream", "--concurrency", 64)["rate"],
-        "batches of 32, 4 at a time": load(fp32, mixed, "--kind", "batch", "--concurrency", 4)["rate"],
-        "batches of 32, 4 at a time, int8": load(int8, mixed, "--kind", "batch", "--concurrency", 4)["rate"],
-        "stream, 64 at a time, int8": load(int8, mixed, "--kind", "stream", "--concurrency", 64)["rate"],
-        "unary, 32 at a time": load(fp32, mixed, "--concurrency", 32)["rate"],
-        "plain server, 32 at a time": load(plain_edge, mixed, "--concurrency", 32)["rate"],
-        "unary, 32 at a time, chat": load(fp32, files["chat"], "--concurrency", 32)["rate"],
-        "plain server, 32 at a time, chat": load(plain_edge, files["chat"], "--concurrency", 32)["rate"],
+        "encode in bulk": run("engine", "original", mixed, *texts),
+        "encode in bulk, whole texts": run("engine", "original", mixed, "--whole", *texts),
+        "engine alone": run("engine", "onnx", mixed, *texts),
+        "engine alone, int8": run("engine", "onnx", mixed, "--precision", "int8", *texts),
+        "unary, 64 at a time": load(fp32, mixed, "--concurrency", 64, *texts),
+        "stream, 64 at a time": load(fp32, mixed, "--kind", "stream", "--concurrency", 64, *texts),
+        "batches of 32, 4 at a time": load(fp32, mixed, "--kind", "batch", "--concurrency", 4, *texts),
+        "batches of 32, 4 at a time, int8": load(int8, mixed, "--kind", "batch", "--concurrency", 4, *texts),
+        "stream, 64 at a time, int8": load(int8, mixed, "--kind", "stream", "--concurrency", 64, *texts),
+        "unary, 32 at a time": load(fp32, mixed, "--concurrency", 32, *texts),
+        "plain server, 32 at a time": load(plain_edge, mixed, "--concurrency", 32, *texts),
+        "unary, 32 at a time, chat": load(fp32, files["chat"], "--concurrency", 32),
+        "plain server, 32 at a time, chat": load(plain_edge, files["chat"], "--concurrency", 32),
     }
     for name, value in found.items():
-        figures[name].append(value)
+        figures[name].append(value["rate"])
 
 
 def latency(figures: Figures, files: dict[str, Path], fp32: str) -> None:
@@ -139,7 +141,9 @@ def imports(figures: Figures, folder: Path, files: dict[str, Path]) -> None:
         figures["import"].append(len(texts) / (time.perf_counter() - began))
         assert done.returncode == 0, done.stderr
         server.stop()
-    figures["engine alone, texts of the import"].append(run("engine", "onnx", files["import"])["rate"])
+    figures["engine alone, texts of the import"].append(
+        run("engine", "onnx", files["import"], "--texts", len(texts))["rate"]
+    )
 
 
 def start(figures: Figures, data: Path) -> None:
@@ -230,7 +234,7 @@ async def measure(parts: Collection[str], repeats: int, counts: Sequence[int]) -
                 _repeat("throughput", repeats, lambda: throughput(figures, files, fp32.address, int8.address, edge))
             with plain(folder / "plain.npz", "--local") as local:
                 figures["plain server on local mode, 32 at a time"].append(
-                    load(local, files["mixed"], "--concurrency", 32)["rate"]
+                    load(local, files["mixed"], "--concurrency", 32, "--texts", _TEXTS)["rate"]
                 )
             engine = json.loads(int8.cli("info", "--json").stdout)["encoder"]["engine"]
             measured["int8"] = {"served": engine.endswith("int8"), **found_for_int8()}

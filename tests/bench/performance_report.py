@@ -195,10 +195,10 @@ def document(measured: Mapping[str, Any]) -> str:
     lines += [
         "",
         *textwrap.wrap(
-            "A text counts by its length, 1 on average: which texts come in those seconds would else decide, since one "
-            "in twenty is most of the work. `encode in bulk` is sentence-transformers' own, in batches of 32. Of a "
-            "text it embeds the first 256 tokens and leaves out the rest, which is most of a mail; with `whole texts` "
-            "it gets all windows, as the service does. `engine alone` tokenizes, cuts, sorts by length and encodes, a "
+            "The same 1,000 texts for each, until the last is done. `encode in bulk` is sentence-transformers' own, in "
+            "batches of 32. Of a text it embeds the first 256 tokens and leaves out the rest, which is most of a mail; "
+            "with `whole texts` it gets all windows, as the service does. `engine alone` tokenizes, cuts, sorts and "
+            "encodes, a "
             "batch a core, and nothing else: the limit. `plain server` is one `encode` (of the first 256 "
             "tokens) and one search in the same store a request, in a pool of threads behind grpc.aio "
             "(`tests/bench/plain_server.py`).",

@@ -375,11 +375,7 @@ async def test_short_windows_pass_long_ones(gated: Gated) -> None:
     tasks = [asyncio.create_task(batcher.encode([_window(i, 200)])) for i in (1, 2, 3)]
     await asyncio.sleep(0)
     tasks += [asyncio.create_task(batcher.encode([_window(i, 12)])) for i in (4, 5)]
-    for _ in range(100):
-        await asyncio.sleep(0.005)
-        if len(gated.batches) == 2:
-            break
-    await asyncio.sleep(0.05)
+    await _started(gated, 2)
     assert [_firsts(batch) for batch in gated.batches] == [[1], [4]]
     assert not gated.alone[1], "there is a long one beside it"
     gated.gate.set()
@@ -388,6 +384,33 @@ async def test_short_windows_pass_long_ones(gated: Gated) -> None:
     assert [i for i in order if i <= 3] == [1, 2, 3]
     for i, task in enumerate(tasks, start=1):
         np.testing.assert_array_equal([gated.vector(i)], task.result().vectors)
+    await batcher.close()
+
+
+async def _started(gated: Gated, batches: int) -> None:
+    """Returns when so many batches have come to the encoder, and no more for a moment."""
+    for _ in range(100):
+        await asyncio.sleep(0.005)
+        if len(gated.batches) >= batches:
+            break
+    await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize(("waiting", "expected"), [(11, [[1], [101]]), (12, [[1], [101], [2]])])
+async def test_a_crowd_of_long_windows_is_shared_out(gated: Gated, waiting: int, expected: list[list[int]]) -> None:
+    """Where many requests wait with long windows, another worker takes them, too, once no short one waits."""
+    batcher = Batcher(gated, max_batch_tokens=12, workers=3)
+    gated.gate.clear()
+    tasks = [await _asked(batcher, "one", _window(1, 200))]
+    await _started(gated, 1)
+    tasks.append(await _asked(batcher, "one", _window(101, 12)))
+    await _started(gated, 2)
+    tasks += [await _asked(batcher, "one", _window(i + 2, 200)) for i in range(waiting)]
+    await _started(gated, 3)
+    assert [_firsts(batch) for batch in gated.batches] == expected
+    assert not any(gated.alone[1:])
+    gated.gate.set()
+    await _all(*tasks)
     await batcher.close()
 
 

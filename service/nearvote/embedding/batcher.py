@@ -30,6 +30,9 @@ MAX_QUEUED_TOKENS = 262_144
 _SHORTEST = 16  # tokens of a short message
 # A window of more tokens than this is long: on one core it takes longer than anybody wants to wait for a short one.
 _LONG = 128
+# From so many requests on whose next window is long, several workers take those: there is work for all for a second or
+# more. A short message then waits for one of them, where else it would not.
+_CROWD = 12
 _SOONEST_RETRY = 0.1  # seconds
 
 
@@ -75,8 +78,9 @@ class Batcher:
     What would not fit into the queue, or not be done in time, is refused at once; a flow that can wait is held back.
 
     Threads of its own take the batches: they need not wait for an event loop that is at work on what came before. Of
-    several workers one at a time takes long windows, with all cores unless short ones wait; another is always there for
-    these.
+    several workers one at a time takes long windows, with all cores unless short ones wait; another is there for these.
+    Where many requests wait with long windows, others take those as well, each on one core, as soon as no short one
+    waits: then a short message waits for one long window at most.
 
     Args:
         encoder: Its `encode` is called by these threads.
@@ -228,14 +232,17 @@ class Batcher:
         give_way(ENCODING)  # taking calls, and refusing what is too much, can't wait for a batch's end
         while True:
             with self._queue:
-                while not self._closed and not (batch := self._take(long=self._long_under_way == 0)):
+                while not self._closed and not (batch := self._next()):
                     self._queue.wait()
                 if self._closed:
                     return
                 self._under_way.append(batch)
                 is_long = self._workers > 1 and _is_long(batch[0])
                 self._long_under_way += is_long
-                alone = self._only_long_wait() if is_long else len(self._under_way) == 1 and not self._depth
+                if is_long:
+                    alone = self._long_under_way == 1 and self._only_long_wait() and not self._is_crowded()
+                else:
+                    alone = len(self._under_way) == 1 and not self._depth
                 self._moved = started = time.perf_counter()
                 if new := [started - item.since for item in batch if item.is_first]:
                     self._waited = max(new)
@@ -258,6 +265,11 @@ class Batcher:
                 self._moved = time.perf_counter()
             with contextlib.suppress(RuntimeError):  # the loop is gone, and all who waited with it
                 loop.call_soon_threadsafe(tell)
+
+    def _next(self) -> list[_Waiting]:
+        if not self._long_under_way:
+            return self._take(long=True)
+        return self._take(long=False) or (self._take(long=True) if self._is_crowded() else [])
 
     def _take(self, *, long: bool) -> list[_Waiting]:
         """Takes a window of the request whose turn it is, and of those that wait behind it what the budget allows.
@@ -308,6 +320,9 @@ class Batcher:
 
     def _only_long_wait(self) -> bool:
         return all(_is_long(item) for request in self._each_request() for item in islice(request, 1))
+
+    def _is_crowded(self) -> bool:
+        return sum(_is_long(item) for request in self._each_request() for item in islice(request, 1)) >= _CROWD
 
     def _drop_requests_of(self, batch: Sequence[_Waiting]) -> None:
         """Leaves out the other windows of requests that have failed."""
