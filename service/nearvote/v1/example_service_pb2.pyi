@@ -311,7 +311,7 @@ class SearchExamplesResponse(_message.Message):
     RESULTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___SearchResult]:
-        """The examples, nearest first."""
+        """The examples, nearest first; fewer than were asked for where their texts come to more than 3 MiB."""
 
     def __init__(
         self,
