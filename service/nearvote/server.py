@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import os
 import signal
 import time
@@ -55,7 +56,8 @@ from nearvote.wiring import Access, Parts, Progress, access_of, open_engine, par
 _log = structlog.get_logger(__name__)
 
 _STALLED_SECONDS = 30.0  # no batch takes as long
-_QUIET_SECONDS = 1.0  # nobody calls any more when nobody has for as long
+_STEP_SECONDS = 0.1
+_QUIET_STEPS = 10  # nobody calls any more when nobody has for as many
 _END_SECONDS = 2.0  # for what streams have sent
 _LAST_SECONDS = 0.05
 _EXAMPLE_COUNT_SECONDS = 5.0  # how old the metric of examples may be
@@ -251,10 +253,7 @@ async def _drain(
     long as they take to go elsewhere; who still calls then is refused in words, and may ask another.
     """
     await health.drain()
-    deadline = time.perf_counter() + settings.drain_delay_seconds
-    # Until nothing has happened for a while, which no event can tell.
-    while (left := min(deadline, admission.let_in_at + _QUIET_SECONDS) - time.perf_counter()) > 0:  # noqa: ASYNC110
-        await asyncio.sleep(left)
+    await _until_quiet(admission, settings.drain_delay_seconds)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(settings.drain_timeout_seconds):
             await admission.close()
@@ -262,6 +261,23 @@ async def _drain(
         async with asyncio.timeout(_END_SECONDS):
             await admission.end_streams()
     await server.stop(_LAST_SECONDS)  # whoever watches our health would be waited for else
+
+
+async def _until_quiet(admission: AdmissionInterceptor, most_seconds: float) -> None:
+    """Returns once nobody has called for a while, or after so many seconds.
+
+    Both are counted in steps. A machine that stood still for longer has calls waiting, which come as it goes on: by the
+    clock alone it would have been quiet.
+    """
+    # Before, the clock has to do; the last step is always waited for.
+    since = min((time.perf_counter() - admission.let_in_at) / _STEP_SECONDS, _QUIET_STEPS - 1)
+    quiet = math.floor(since)
+    for _ in range(math.ceil(most_seconds / _STEP_SECONDS)):
+        before = admission.let_in_at
+        await asyncio.sleep(_STEP_SECONDS)
+        quiet = quiet + 1 if admission.let_in_at == before else 0
+        if quiet >= _QUIET_STEPS:
+            return
 
 
 def _connection_age(settings: Settings) -> list[tuple[str, int]]:
