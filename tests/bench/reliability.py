@@ -71,7 +71,7 @@ def inputs() -> Part:
     """What the service was not made for, over the wire; laws of its parts; and what a fuzzer finds."""
     found = _written("tests.bench.inputs")
     told = _run(_python("pytest", "-q", *LAWS, "--hypothesis-show-statistics"))
-    tried = sum(map(int, re.findall(r"(\d+) passing examples", told)))
+    tried = sum(map(int, re.findall(r"(\d+) passing", told)))
     with tempfile.TemporaryFile("w+") as log:  # libFuzzer writes to its standard error
         command = ["make", "fuzz", f"FUZZ_SECONDS={_FUZZ_SECONDS}"]
         subprocess.run(command, cwd=_ROOT, stdout=log, stderr=subprocess.STDOUT, check=True)
