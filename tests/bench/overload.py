@@ -98,7 +98,7 @@ async def measure(repeats: int, rounds: int) -> dict[str, Any]:
         with _on_cores({client}):
             seen = offered(server, file, repeats)
         return {
-            "cores": len(services),
+            "cores": len(services) or 1,
             "offered": seen,
             "restarts": {"restarts": 2 * rounds, "answered": answered, "failed": failed},
         }
