@@ -36,5 +36,6 @@ async def test_who_was_quiet_before_is_hardly_waited_for() -> None:
             await asyncio.sleep(0.02)
 
     caller = asyncio.create_task(call())
-    await _until_quiet(admission, 0.3)
+    await asyncio.wait_for(_until_quiet(admission, 0.3), 5.0)
+    assert not caller.done()
     caller.cancel()
