@@ -154,6 +154,7 @@ class Classifier:
     def __init__(self, embedder: Embedder, examples: ExampleReader, tasks: TaskRegistry, limits: Limits) -> None:
         self.answered: Callable[[Answered], None] | None = None
         self._embedder = embedder
+        self._revision, self._encoder_key = embedder.spec.revision, embedder.spec.key
         self._examples = examples
         self._tasks = tasks
         self._limits = limits
@@ -194,9 +195,8 @@ class Classifier:
         )
         if self.answered is not None:
             self.answered(Answered(tenant, texts, embedded, tuple(asked), predictions, options))
-        spec = self._embedder.spec
         return [
-            Classification(by_task, len(windows), spec.revision, timings, spec.key, id_)
+            Classification(by_task, len(windows), self._revision, timings, self._encoder_key, id_)
             for by_task, windows, id_ in zip(
                 predictions, embedded.windows, options.request_ids or [""] * len(texts), strict=True
             )
@@ -348,7 +348,8 @@ class _Search:
 
     def looking(self, times: int) -> "_Search":
         """Itself, to look at so many times as many candidates as may vote."""
-        self.query = replace(self.query, limit=self.ask.k * times)
+        if self.query.limit != self.ask.k * times:
+            self.query = replace(self.query, limit=self.ask.k * times)
         return self
 
 
@@ -378,15 +379,15 @@ def _predict(
     neighbor_limit: int | None,
     examples_version: int,
 ) -> Prediction:
-    task, fit = ask.task, ask.fit
+    task, fit, rules = ask.task, ask.fit, ask.task.rules
     if voters is None:
-        prediction = abstain(task.name, task.rules, AbstentionReason.NO_TEXT)
+        prediction = abstain(task.name, rules, AbstentionReason.NO_TEXT)
     elif same_text is not None:
-        prediction = decide(task.name, task.rules, settled_by(same_text, task.rules))
+        prediction = decide(task.name, rules, settled_by(same_text, rules))
     else:
         prototypes = _opinions(fit.prototypes, ask, windows, surface) if fit and fit.prototypes else None
-        ballot = count_votes(voters, task.rules, sizes, prototypes=prototypes, learned_us=fit.created_us if fit else 0)
-        prediction = decide(task.name, task.rules, ballot)
+        ballot = count_votes(voters, rules, sizes, prototypes=prototypes, learned_us=fit.created_us if fit else 0)
+        prediction = decide(task.name, rules, ballot)
     return replace(
         prediction,
         neighbors=prediction.neighbors[:neighbor_limit],

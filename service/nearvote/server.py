@@ -15,6 +15,7 @@ from grpc_reflection.v1alpha import reflection
 from prometheus_client import start_http_server
 
 from nearvote.board import FOLLOW_SECONDS
+from nearvote.memory import collect_rarely
 from nearvote.observe.health import HealthMonitor
 from nearvote.observe.logs import log_unhandled
 from nearvote.observe.metrics import Metrics
@@ -150,6 +151,7 @@ async def _serving(settings: Settings, parts: Parts) -> AsyncIterator[Callable[[
     await health.check()  # the encoder's first computation, which is the slowest, is done before anybody calls
     metrics_stop = _serve_metrics(settings, parts)
     await server.start()
+    collect_rarely()
     background = [
         asyncio.create_task(health.run()),
         asyncio.create_task(_count_examples(parts)),

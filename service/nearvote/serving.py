@@ -161,7 +161,7 @@ def batcher_of(encoder: Encoder, settings: Settings) -> Batcher:
         return Batcher(encoder, CUDA_BATCH_TOKENS, max_queued_tokens=settings.max_queued_tokens)
     several = encoder.spec.engine.startswith("onnx")  # the others have threads of their own
     workers = (settings.threads or usable_cores()) if several else 1
-    return Batcher(encoder, workers=workers, max_queued_tokens=settings.max_queued_tokens)
+    return Batcher(encoder, workers=workers, express=several, max_queued_tokens=settings.max_queued_tokens)
 
 
 def _observed(

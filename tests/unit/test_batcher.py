@@ -369,21 +369,47 @@ async def test_who_is_alone_is_told(gated: Gated, batcher: Batcher) -> None:
 
 
 async def test_short_windows_pass_long_ones(gated: Gated) -> None:
-    """Of several workers one at a time takes long windows; short ones pass, and the long ones keep their turn."""
-    batcher = Batcher(gated, max_batch_tokens=12, workers=2)
+    """While all workers are at long windows another takes short ones; the long ones that wait keep their turn."""
+    batcher = Batcher(gated, max_batch_tokens=200, workers=2, express=True)
     gated.gate.clear()
     tasks = [asyncio.create_task(batcher.encode([_window(i, 200)])) for i in (1, 2, 3)]
     await asyncio.sleep(0)
     tasks += [asyncio.create_task(batcher.encode([_window(i, 12)])) for i in (4, 5)]
-    await _started(gated, 2)
-    assert [_firsts(batch) for batch in gated.batches] == [[1], [4]]
-    assert not gated.alone[1], "there is a long one beside it"
+    await _started(gated, 3)
+    assert sorted(_firsts(batch) for batch in gated.batches) == [[1], [2], [4, 5]]
+    assert gated.niceness[-1] < gated.niceness[0], "of all that is encoded the short ones are the most urgent"
+    assert not any(gated.alone[1:])
     gated.gate.set()
     await _all(*tasks)
-    order = [batch[0][0] for batch in gated.batches]
-    assert [i for i in order if i <= 3] == [1, 2, 3]
+    assert _firsts(gated.batches[-1]) == [3]
     for i, task in enumerate(tasks, start=1):
         np.testing.assert_array_equal([gated.vector(i)], task.result().vectors)
+    await batcher.close()
+
+
+async def test_nobody_passes_while_a_worker_is_at_short_windows(gated: Gated) -> None:
+    """A worker that is at short windows is soon there for the next: one more would only take a core from it."""
+    batcher = Batcher(gated, max_batch_tokens=12, workers=2, express=True)
+    gated.gate.clear()
+    task = asyncio.create_task(batcher.encode([_window(1, 200), _window(2, 12), _window(3, 12)]))
+    await _started(gated, 3)
+    assert sorted(_firsts(batch) for batch in gated.batches) == [[1], [2]]
+    gated.gate.set()
+    await _all(task)
+    await batcher.close()
+
+
+@pytest.mark.parametrize(("express", "expected"), [(True, [[1], [2], [3]]), (False, [[1], [2, 3]])])
+async def test_long_and_short_windows_apart(gated: Gated, express: bool, expected: list[list[int]]) -> None:  # noqa: FBT001 - a parameter of the test
+    """Where short windows pass long ones, none waits within a long one's batch."""
+    batcher = Batcher(gated, max_batch_tokens=400, express=express)
+    gated.gate.clear()
+    tasks = [await _asked(batcher, "one", _window(1, 12))]
+    await _started(gated, 1)
+    tasks += [await _asked(batcher, "one", _window(i, length)) for i, length in ((2, 200), (3, 100))]
+    gated.gate.set()
+    await _all(*tasks)
+    assert sorted(_firsts(batch) for batch in gated.batches) == expected
     await batcher.close()
 
 
@@ -394,24 +420,6 @@ async def _started(gated: Gated, batches: int) -> None:
         if len(gated.batches) >= batches:
             break
     await asyncio.sleep(0.05)
-
-
-@pytest.mark.parametrize(("waiting", "expected"), [(11, [[1], [101]]), (12, [[1], [101], [2]])])
-async def test_a_crowd_of_long_windows_is_shared_out(gated: Gated, waiting: int, expected: list[list[int]]) -> None:
-    """Where many requests wait with long windows, another worker takes them, too, once no short one waits."""
-    batcher = Batcher(gated, max_batch_tokens=12, workers=3)
-    gated.gate.clear()
-    tasks = [await _asked(batcher, "one", _window(1, 200))]
-    await _started(gated, 1)
-    tasks.append(await _asked(batcher, "one", _window(101, 12)))
-    await _started(gated, 2)
-    tasks += [await _asked(batcher, "one", _window(i + 2, 200)) for i in range(waiting)]
-    await _started(gated, 3)
-    assert [_firsts(batch) for batch in gated.batches] == expected
-    assert not any(gated.alone[1:])
-    gated.gate.set()
-    await _all(*tasks)
-    await batcher.close()
 
 
 def _as(key: str, *, waits: bool = False, seconds: float | None = None) -> None:

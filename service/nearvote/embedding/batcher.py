@@ -16,7 +16,7 @@ from nearvote.access.flow import FLOW, Flow, Shares
 from nearvote.deadline import within_deadline
 from nearvote.embedding.encoder import Encoder, Matrix, Tokens
 from nearvote.errors import Overloaded
-from nearvote.priority import ENCODING, give_way
+from nearvote.priority import ENCODING, ENCODING_SHORT, give_way
 
 # What a batch costs at most (`EncoderSpec.cost`). On two cores such a batch takes some 20 ms; with four times as many
 # tokens the encoder does no more, and who comes meanwhile waits for longer.
@@ -30,9 +30,6 @@ MAX_QUEUED_TOKENS = 262_144
 _SHORTEST = 16  # tokens of a short message
 # A window of more tokens than this is long: on one core it takes longer than anybody wants to wait for a short one.
 _LONG = 128
-# From so many requests on whose next window is long, several workers take those: there is work for all for a second or
-# more. A short message then waits for one of them, where else it would not.
-_CROWD = 12
 _SOONEST_RETRY = 0.1  # seconds
 
 
@@ -77,16 +74,17 @@ class Batcher:
 
     What would not fit into the queue, or not be done in time, is refused at once; a flow that can wait is held back.
 
-    Threads of its own take the batches: they need not wait for an event loop that is at work on what came before. Of
-    several workers one at a time takes long windows, with all cores unless short ones wait; another is there for these.
-    Where many requests wait with long windows, others take those as well, each on one core, as soon as no short one
-    waits: then a short message waits for one long window at most.
+    Threads of its own take the batches: they need not wait for an event loop that is at work on what came before. A
+    batch that nothing is beside or behind has all cores; of several at a time each has one. With `express`, windows are
+    long or short, and a batch is of one kind: while all workers are at long ones, another takes the short ones that
+    come, and shares the cores with them as the more urgent.
 
     Args:
         encoder: Its `encode` is called by these threads.
         max_batch_tokens: What a batch costs (`EncoderSpec.cost`), at most, special tokens included where windows are
             packed; a window above it goes alone.
         workers: Batches that are encoded at a time.
+        express: Whether short windows pass long ones in the encoder.
         max_queued_tokens: Tokens of requests that are not done yet, at most; clients share them (`Shares`).
     """
 
@@ -96,6 +94,7 @@ class Batcher:
         max_batch_tokens: int = MAX_BATCH_TOKENS,
         *,
         workers: int = 1,
+        express: bool = False,
         max_queued_tokens: int = MAX_QUEUED_TOKENS,
     ) -> None:
         self._encoder = encoder
@@ -104,7 +103,10 @@ class Batcher:
         self._packs = encoder.spec.packs
         self._framing_tokens = encoder.spec.max_tokens - encoder.window_tokens  # special ones around each window
         self._workers = workers
-        self._queue = threading.Condition()  # held while any of what follows is changed
+        self._express = express
+        held = threading.RLock()  # while any of what follows is changed
+        self._queue = threading.Condition(held)
+        self._passing = threading.Condition(held)
         self._flows: dict[str, deque[deque[_Waiting]]] = {}  # requests by flow, those whose turn it is first
         self._depth = 0
         self._waited = 0.0  # how long the requests of the last batch had waited, in seconds
@@ -189,11 +191,13 @@ class Batcher:
         with self._queue:
             self._flows.setdefault(flow, deque()).append(deque(waiting))
             self._depth += len(waiting)
-            self._queue.notify()
+            self._tell()
         if not self._threads:
             self._start(loop)
         try:
-            encoded = await asyncio.gather(*(item.done for item in waiting))
+            # To gather takes as long as all the rest, and nearly every message is one window.
+            many = len(waiting) > 1
+            encoded = await asyncio.gather(*(item.done for item in waiting)) if many else [await waiting[0].done]
         except BaseException:
             for item in waiting:  # whoever is gone is not encoded
                 item.done.cancel()
@@ -213,6 +217,7 @@ class Batcher:
             self._closed = True
             left = [*chain.from_iterable(self._each_request()), *chain.from_iterable(self._under_way)]
             self._queue.notify_all()
+            self._passing.notify_all()
         for held in self._held_back:
             held.cancel()
         for item in left:
@@ -223,31 +228,37 @@ class Batcher:
             await asyncio.to_thread(thread.join)  # the batch under way can't be called back
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
-        for number in range(self._workers):
-            thread = threading.Thread(target=self._work, args=(loop,), name=f"encoder-{number}", daemon=True)
+        work = [functools.partial(self._work, loop, self._queue, self._take, ENCODING)] * self._workers
+        if self._express:
+            work.append(functools.partial(self._work, loop, self._passing, self._take_passing, ENCODING_SHORT))
+        for number, own in enumerate(work):
+            thread = threading.Thread(target=own, name=f"encoder-{number}", daemon=True)
             thread.start()
             self._threads.append(thread)
 
-    def _work(self, loop: asyncio.AbstractEventLoop) -> None:
-        give_way(ENCODING)  # taking calls, and refusing what is too much, can't wait for a batch's end
+    def _work(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        called: threading.Condition,
+        take: "Callable[[], list[_Waiting]]",
+        niceness: int,
+    ) -> None:
+        give_way(niceness)  # taking calls, and refusing what is too much, can't wait for a batch's end
         while True:
             with self._queue:
-                while not self._closed and not (batch := self._next()):
-                    self._queue.wait()
+                while not self._closed and not (batch := take()):
+                    called.wait()
                 if self._closed:
                     return
                 self._under_way.append(batch)
-                is_long = self._workers > 1 and _is_long(batch[0])
+                is_long = _is_long(batch[0])
                 self._long_under_way += is_long
-                if is_long:
-                    alone = self._long_under_way == 1 and self._only_long_wait() and not self._is_crowded()
-                else:
-                    alone = len(self._under_way) == 1 and not self._depth
+                alone = len(self._under_way) == 1 and not self._depth
                 self._moved = started = time.perf_counter()
                 if new := [started - item.since for item in batch if item.is_first]:
                     self._waited = max(new)
                 if self._depth:
-                    self._queue.notify()  # there is work for another
+                    self._tell()  # there is work for another
             try:
                 vectors = self._encoder.encode([item.window for item in batch], alone=alone)
                 finished = time.perf_counter()
@@ -266,19 +277,25 @@ class Batcher:
             with contextlib.suppress(RuntimeError):  # the loop is gone, and all who waited with it
                 loop.call_soon_threadsafe(tell)
 
-    def _next(self) -> list[_Waiting]:
-        if not self._long_under_way:
-            return self._take(long=True)
-        return self._take(long=False) or (self._take(long=True) if self._is_crowded() else [])
+    def _tell(self) -> None:
+        """Wakes who may take what waits."""
+        if self._long_under_way < self._workers:
+            self._queue.notify()
+        else:
+            self._passing.notify()
 
-    def _take(self, *, long: bool) -> list[_Waiting]:
+    def _take_passing(self) -> list[_Waiting]:
+        return self._take(short_ones=True) if self._long_under_way == self._workers else []
+
+    def _take(self, *, short_ones: bool = False) -> list[_Waiting]:
         """Takes a window of the request whose turn it is, and of those that wait behind it what the budget allows.
 
-        Without `long` the turn is that of the first request whose next window is short; there may be none. Those that
-        are passed over keep their place.
+        With `short_ones` the turn is that of the first request whose next window is short; there may be none. Those
+        that are passed over keep their place.
         """
         self._drop_gone()
-        turn = next(((flow, request) for flow, request in self._in_turn() if long or not _is_long(request[0])), None)
+        requests_in_turn = ((flow, request) for flow, requests in self._flows.items() for request in requests)
+        turn = next((one for one in requests_in_turn if not (short_ones and _is_long(one[1][0]))), None)
         if turn is None:
             return []
         flow, served = turn
@@ -295,7 +312,8 @@ class Batcher:
             length = len(item.window)
             framed = length + self._framing_tokens
             cost = packed + framed if self._packs else max(longest, length) * (len(batch) + 1)
-            if item is own or cost > self._max_batch_tokens or (not long and _is_long(item)):
+            other_kind = self._express and _is_long(item) != _is_long(own)
+            if item is own or cost > self._max_batch_tokens or other_kind:
                 continue
             longest, packed = max(longest, length), packed + framed
             batch.append(item)
@@ -312,17 +330,8 @@ class Batcher:
         self._depth -= len(batch)
         return batch
 
-    def _in_turn(self) -> Iterator[tuple[str, deque[_Waiting]]]:
-        return ((flow, request) for flow, requests in self._flows.items() for request in requests)
-
     def _each_request(self) -> Iterator[deque[_Waiting]]:
         return chain.from_iterable(self._flows.values())
-
-    def _only_long_wait(self) -> bool:
-        return all(_is_long(item) for request in self._each_request() for item in islice(request, 1))
-
-    def _is_crowded(self) -> bool:
-        return sum(_is_long(item) for request in self._each_request() for item in islice(request, 1)) >= _CROWD
 
     def _drop_requests_of(self, batch: Sequence[_Waiting]) -> None:
         """Leaves out the other windows of requests that have failed."""

@@ -40,19 +40,20 @@ class Payloads:
             found: Points of each search.
             fields: Fields of each search.
         """
-        numbered: list[list[tuple[Any, float]]] = [[(point.id, point.score) for point in points] for points in found]
+        ids: list[list[Any]] = [[point.id for point in points] for points in found]
         missing: dict[tuple[str, ...], dict[int, Any]] = {}
-        for points, own_fields in zip(numbered, fields, strict=True):
+        for own_ids, own_fields in zip(ids, fields, strict=True):
             kept = self._of(collection, own_fields)
-            new = {id_.int: id_ for id_, _ in points if id_.int not in kept}
+            new = [id_ for id_ in own_ids if id_.int not in kept]
             if new:
-                missing.setdefault(own_fields, {}).update(new)
-        read = {own_fields: _read(shard, ids.values(), own_fields) for own_fields, ids in missing.items()}
+                missing.setdefault(own_fields, {}).update({id_.int: id_ for id_ in new})
+        read = {own_fields: _read(shard, new.values(), own_fields) for own_fields, new in missing.items()}
         hits = []
-        for points, own_fields in zip(numbered, fields, strict=True):
-            kept, new_ones = self._of(collection, own_fields), read.get(own_fields, {})
-            own = ((id_.int, score) for id_, score in points)
-            hits.append([Hit(kept[id_] if id_ in kept else new_ones[id_], score) for id_, score in own])
+        for points, own_ids, own_fields in zip(found, ids, fields, strict=True):
+            kept, new_ones = self._of(collection, own_fields), read.get(own_fields)
+            if new_ones:
+                kept = {id_.int: new_ones[id_.int] if id_.int in new_ones else kept[id_.int] for id_ in own_ids}
+            hits.append([Hit(kept[id_.int], point.score) for id_, point in zip(own_ids, points, strict=True)])
         for own_fields, new_ones in read.items():
             self._keep(self._of(collection, own_fields), new_ones)
         return hits

@@ -53,7 +53,7 @@ class _Part:
 
     def read(self, points: Sequence[Hit], query: SearchQuery, now_us: int) -> None:
         self.found = _neighbors(points, query, self.window, now_us)
-        self.unseen = _similarity(points[-1], query) if len(points) >= self.depth else -math.inf
+        self.unseen = _similarity(points[-1].score, query.view) if len(points) >= self.depth else -math.inf
         self.depth *= 2
         self.begun = True
 
@@ -102,14 +102,13 @@ class _Search:
 def _neighbors(points: Sequence[Hit], query: SearchQuery, window: int, now_us: int) -> list[Neighbor]:
     nearest: dict[str, Neighbor] = {}
     view = query.view
-    for point in points:  # nearest first: an example's first point is its nearest window
-        payload = point.payload
+    for payload, score in points:  # nearest first: an example's first point is its nearest window
         example_id = payload["example_id"]
         if example_id not in nearest and is_live(payload, now_us):
             nearest[example_id] = Neighbor(
                 example_id,
                 tuple(payload["labels"]),
-                _similarity(point, query),
+                _similarity(score, view),
                 payload["weight"],
                 view,
                 window,
@@ -126,6 +125,6 @@ def is_live(payload: Payload, now_us: int) -> bool:
     return expires_us is None or expires_us > now_us
 
 
-def _similarity(point: Hit, query: SearchQuery) -> float:
+def _similarity(score: float, view: View) -> float:
     # Rounding puts the cosine of equal vectors a little above 1.
-    return min(1.0, max(-1.0, point.score)) if query.view is View.MEANING else point.score
+    return score if -1.0 <= score <= 1.0 or view is View.SURFACE else math.copysign(1.0, score)

@@ -128,37 +128,41 @@ class _Entrance:
 
     def unary(self, behavior: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         async def wrapped(request: Any, context: Context) -> Any:
-            self._admit(context)
-            return await behavior(self._watched(request, context), context)
+            shown = _shown(context)
+            self._admit(shown)
+            return await behavior(self._watched(request, shown), context)
 
         return wrapped
 
     def stream(self, behavior: Callable[..., AsyncGenerator[Any]]) -> Callable[..., AsyncIterator[Any]]:
         async def wrapped(request: Any, context: Context) -> AsyncIterator[Any]:
-            self._admit(context)
-            async with contextlib.aclosing(behavior(self._watched(request, context), context)) as responses:
+            shown = _shown(context)
+            self._admit(shown)
+            async with contextlib.aclosing(behavior(self._watched(request, shown), context)) as responses:
                 async for response in responses:
                     yield response
 
         return wrapped
 
-    def _watched(self, request: Any, context: Context) -> Any:
-        return self._each(request, context) if hasattr(request, "__aiter__") else request
+    def _watched(self, request: Any, shown: Credentials) -> Any:
+        return self._each(request, shown) if hasattr(request, "__aiter__") else request
 
-    async def _each(self, requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
+    async def _each(self, requests: AsyncIterator[Any], shown: Credentials) -> AsyncIterator[Any]:
         async for request in requests:
-            self._admit(context)
+            self._admit(shown)
             yield request
 
-    def _admit(self, context: Context) -> None:
-        metadata = context.invocation_metadata() or ()
-        names = context.auth_context().get("x509_common_name", ())
-        credentials = Credentials(
-            tuple(str(value) for key, value in metadata if key == "authorization"),
-            _common_name([*names]),
-            context.peer(),
-        )
-        CALLER.set(self._gate.admit(credentials, RULES.get(self._method), self._method.rpartition("/")[2]))
+    def _admit(self, shown: Credentials) -> None:
+        CALLER.set(self._gate.admit(shown, RULES.get(self._method), self._method.rpartition("/")[2]))
+
+
+def _shown(context: Context) -> Credentials:
+    """What the caller shows; the same for all of a call."""
+    metadata = context.invocation_metadata() or ()
+    names = context.auth_context().get("x509_common_name", ())
+    return Credentials(
+        tuple(str(value) for key, value in metadata if key == "authorization"), _common_name([*names]), context.peer()
+    )
 
 
 def _common_name(names: list[bytes]) -> str:

@@ -1,6 +1,7 @@
 """The surface view of a text: its character n-grams and words, hashed and weighted."""
 
 import zlib
+from bisect import bisect_right
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ SURFACE_VERSION = 1
 
 # Characters of an n-gram. On training texts of the public sets 3 and 4 together did as well as any longer choice,
 # with half the n-grams; whole words beside them help a little.
-_SIZES = (3, 4)
+_SIZES = (3, 4)  # ascending
 # A million buckets: a task's texts have some 100,000 distinct n-grams, few of which then share one.
 BUCKETS = 1 << 20
 # A mail has some thousand distinct n-grams. Of longer texts the most frequent ones stay.
@@ -22,7 +23,10 @@ MAX_NGRAMS = 4096
 # them: with all of a mail's it took 100 ms among 3,000 mails, with these 27 ms, and its votes were as good.
 MAX_SEARCHED = 512
 
-_SPACE = ord(" ")
+_SPACE = np.uint64(ord(" "))
+_BEYOND = " " * (_SIZES[-1] - 1)
+_SEEDS = np.array(_SIZES, np.uint64)[:, np.newaxis]
+_BUCKETS, _ONE, _HALF = np.uint64(BUCKETS), np.uint64(1), np.uint64(32)
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio: Fibonacci hashing (Knuth, TAOCP 3, 6.4)
 
 
@@ -80,16 +84,8 @@ def surface_vector(text: str) -> SparseVector:
     Returns:
         Up to `MAX_NGRAMS` elements; none for a text without characters.
     """
-    plain = text.casefold()
-    folded = fold(text)
-    buckets, counts = _count(plain)
-    if folded != plain:
-        more, more_counts = _count(folded)
-        together = np.concatenate((buckets, more))
-        merged, place = np.unique(together, return_inverse=True)
-        highest = np.zeros(len(merged), np.int64)
-        np.maximum.at(highest, place, np.concatenate((counts, more_counts)))
-        buckets, counts = merged, highest
+    plain, folded = text.casefold(), fold(text)
+    buckets, counts = _count(plain, folded if folded != plain else "")
     if len(buckets) > MAX_NGRAMS:
         # The sort is stable, so equally frequent ones go by their bucket.
         kept = np.sort(np.argsort(-counts, kind="stable")[:MAX_NGRAMS])
@@ -99,30 +95,57 @@ def surface_vector(text: str) -> SparseVector:
     return SparseVector(buckets.astype(np.uint32), values / length if len(values) else values)
 
 
-def _count(text: str) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
-    """The buckets of a text's n-grams, ascending, and how many n-grams fell into each."""
-    words = text.split()
-    padded = f" {' '.join(words)} "
-    # Lone surrogates are text that somebody sent, too.
-    points = np.frombuffer(padded.encode("utf-32-le", errors="surrogatepass"), np.uint32).astype(np.uint64)
-    inside = points != _SPACE
-    hashes = []
-    for size in _SIZES:
-        count = len(points) - size + 1
-        if count < 1:
-            continue
-        hashed = np.full(count, size, np.uint64)
-        within = np.ones(count, np.bool_)
-        for offset in range(size):
-            hashed = (hashed ^ points[offset : offset + count]) * _MULTIPLIER
-            hashed ^= hashed >> np.uint64(32)
-            if 0 < offset < size - 1:
-                within &= inside[offset : offset + count]
-        hashes.append(hashed[within])
-    if not words:
+def _count(one: str, other: str) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
+    """The buckets of the n-grams of two forms of a text, ascending, and how many fell into each of the form with more.
+
+    Both go through together, and n-grams of all sizes: most texts are short, and then it is the number of operations
+    that takes time, not that of elements.
+    """
+    words, others = one.split(), other.split()
+    if not words and not others:
         return np.empty(0, np.uint64), np.empty(0, np.int64)
-    hashes.append(np.array([zlib.crc32(word.encode(errors="surrogatepass")) for word in words], np.uint64))
-    return np.unique(np.concatenate(hashes) % np.uint64(BUCKETS), return_counts=True)
+    padded = f" {' '.join(words)} "
+    # Where the two meet, and behind them, is more than one space: no n-gram goes across.
+    both = f"{padded} {' '.join(others)} "
+    count = len(both)
+    # Lone surrogates are text that somebody sent, too.
+    encoded = (both + _BEYOND).encode("utf-32-le", errors="surrogatepass")
+    points = np.frombuffer(encoded, np.uint32).astype(np.uint64)
+    hashed = np.repeat(_SEEDS, count, axis=1)  # (sizes, count)
+    within = np.empty(hashed.shape, np.bool_)
+    inside = points != _SPACE
+    for row, size in enumerate(_SIZES):
+        within[row] = inside[1 : 1 + count]
+        for offset in range(2, size - 1):
+            within[row] &= inside[offset : offset + count]
+    for offset in range(_SIZES[-1]):
+        longer = hashed[bisect_right(_SIZES, offset) :]
+        longer ^= points[offset : offset + count]
+        longer *= _MULTIPLIER
+        longer ^= longer >> _HALF
+    # The same bucket of both forms side by side, each with its count.
+    hashed %= _BUCKETS
+    hashed <<= _ONE
+    hashed[:, len(padded) :] |= _ONE
+    of_words = [
+        zlib.crc32(word.encode(errors="surrogatepass")) % BUCKETS << 1 | form
+        for form, own in enumerate((words, others))
+        for word in own
+    ]
+    keys = np.concatenate((hashed[within], np.array(of_words, np.uint64)))
+    keys.sort()
+    is_first = np.ones(len(keys), np.bool_)
+    np.not_equal(keys[1:], keys[:-1], out=is_first[1:])
+    starts = np.flatnonzero(is_first)
+    counts = np.append(starts[1:], len(keys)) - starts
+    buckets = keys[starts] >> _ONE
+    if others:
+        of_both = np.flatnonzero(buckets[1:] == buckets[:-1])
+        counts[of_both] = np.maximum(counts[of_both], counts[of_both + 1])
+        kept = np.ones(len(buckets), np.bool_)
+        kept[of_both + 1] = False
+        buckets, counts = buckets[kept], counts[kept]
+    return buckets, counts
 
 
 def fingerprint(vector: SparseVector) -> int:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from nearvote.voting.neighbor import Neighbor, View, nearest_first
+from nearvote.voting.neighbor import Neighbor, View, nearest_first, weightiest_first
 from nearvote.voting.policy import Policy, Rules
 from nearvote.voting.pool import Opinions, Pool, Voter, in_scope_score
 
@@ -106,12 +106,11 @@ def count_votes(
             weight = weights[voter]
             for label, score in opinion.items():
                 scores[label] = min(1.0, scores[label] + weight * score)  # rounding may carry a sum above 1
-    counted = [
-        voter.with_share(weights[_VOTER_OF[view]] * share)
-        for view, own in voters.items()
-        for voter, share in zip(own, shares[view], strict=True)
-    ]
-    counted.sort(key=lambda voter: (-voter.share, -voter.similarity, voter.example_id))
+    counted: list[Neighbor] = []
+    for view, own in voters.items():
+        weight = weights[_VOTER_OF[view]]
+        counted += [voter.with_share(weight * share) for voter, share in zip(own, shares[view], strict=True)]
+    counted = weightiest_first(counted)
     rank = {label: i for i, voter in reversed(list(enumerate(counted))) for label in voter.labels}
     best_first = sorted(scores, key=lambda label: (-scores[label], rank.get(label, len(counted)), label))
     return Ballot(
@@ -204,16 +203,16 @@ def _count_view(
     voters: Sequence[Neighbor], weights: list[float], rules: Rules, class_sizes: ClassSizes
 ) -> tuple[dict[str, float], list[float]]:
     """Each label's score among the voters of one view, and each voter's share."""
-    known = frozenset(rules.labels)
+    exponent = rules.policy.class_size_exponent
 
     def correction(size: int) -> float:
-        return math.pow(max(size, 1), rules.policy.class_size_exponent)
+        return math.pow(max(size, 1), exponent)
 
     votes = dict.fromkeys(rules.labels, 0.0)
     if rules.multi_label:
         total = sum(weights)
         for weight, voter in zip(weights, voters, strict=True):
-            for label in known.intersection(voter.labels):
+            for label in votes.keys() & voter.labels:
                 votes[label] += weight
         scores = {}
         for label, vote in votes.items():
@@ -222,8 +221,10 @@ def _count_view(
             scores[label] = yes / (yes + no) if yes else 0.0
     else:
         for i, voter in enumerate(voters):
-            own = next(label for label in voter.labels if label in known)
-            weights[i] /= correction(class_sizes.by_label.get(own, 1))
+            labels = voter.labels
+            own = labels[0] if len(labels) == 1 else next(label for label in labels if label in votes)
+            if exponent:
+                weights[i] /= correction(class_sizes.by_label.get(own, 1))
             votes[own] += weights[i]
         total = sum(votes.values())
         scores = {label: vote / total for label, vote in votes.items()}

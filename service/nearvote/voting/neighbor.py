@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import Enum
+from operator import attrgetter
 
 
 class View(Enum):
@@ -9,6 +10,8 @@ class View(Enum):
 
     MEANING = "meaning"
     SURFACE = "surface"
+
+    __hash__ = object.__hash__  # an Enum's own is not in C, and every message asks for a hundred
 
 
 @dataclass(slots=True)  # not frozen: every message makes dozens, and a frozen one takes four times as long
@@ -60,9 +63,24 @@ class Neighbor:
         )
 
 
+# In C, and called for each of a message's dozens of neighbours.
+_ID = attrgetter("example_id")
+_SIMILARITY = attrgetter("similarity")
+_SHARE = attrgetter("share")
+
+
 def nearest_first(neighbors: list[Neighbor]) -> list[Neighbor]:
     """Sorts by similarity; equally near ones by id, so that their order never depends on the store's."""
-    return sorted(neighbors, key=lambda neighbor: (-neighbor.similarity, neighbor.example_id))
+    by_id = sorted(neighbors, key=_ID)
+    by_id.sort(key=_SIMILARITY, reverse=True)  # stable: equally near ones stay as they are
+    return by_id
+
+
+def weightiest_first(neighbors: list[Neighbor]) -> list[Neighbor]:
+    """Sorts by share; those of equal shares as `nearest_first` does."""
+    sorted_ = nearest_first(neighbors)
+    sorted_.sort(key=_SHARE, reverse=True)
+    return sorted_
 
 
 def merge_windows(by_window: list[list[Neighbor]], k: int) -> list[Neighbor]:

@@ -21,6 +21,8 @@ class Voter(Enum):
     PLAIN_PROTOTYPES = "plain_prototypes"
     SURFACE_PROTOTYPES = "surface_prototypes"
 
+    __hash__ = object.__hash__  # as that of `View`
+
 
 Opinions = Mapping[Voter, Mapping[str, float]]
 

@@ -112,7 +112,8 @@ def decide(task: str, rules: Rules, ballot: Ballot) -> Prediction:
     else:
         labels, margin, best, ambiguous = _one(rules, ballot)
     reason = None
-    near = ballot.top_similarity is None or ballot.top_similarity >= rules.policy.similarity_floor
+    top_similarity = ballot.top_similarity
+    near = top_similarity is None or top_similarity >= rules.policy.similarity_floor
     if not near or ballot.in_scope_score < rules.policy.scope_floor:
         reason = AbstentionReason.TOO_FAR
     elif rules.out_of_scope_label and best == rules.out_of_scope_label:
@@ -130,7 +131,7 @@ def decide(task: str, rules: Rules, ballot: Ballot) -> Prediction:
         action=rules.policy.action(ballot.scores, abstained=reason is not None),
         neighbors=ballot.neighbors,
         decided_by_window=deciding.window if deciding else 0,
-        top_similarity=ballot.top_similarity,
+        top_similarity=top_similarity,
         prototype_share=ballot.prototype_share,
         in_scope_score=ballot.in_scope_score,
         score_kind=ScoreKind.PROBABILITY if ballot.calibrated else ScoreKind.VOTE_SHARE,
