@@ -13,6 +13,7 @@ from nearvote.examples import edge_index, edge_layout
 from nearvote.examples.edge_engine import EdgeEngine, build_indexes, vacuum_collections
 from nearvote.examples.engine import Engine, NearestQuery, Point, Schema, Sparse, VectorStorage
 from nearvote.examples.server_engine import ServerEngine
+from nearvote.voting.metric import Slot
 from tests.qdrant.stand_in import StandIn
 
 COUNT, DIMENSION = 700, 4_096  # as many megabytes as it takes to be indexed
@@ -164,3 +165,22 @@ async def test_an_index_is_built_as_it_is_said(data_folder: Path) -> None:
     vacuum_collections(data_folder)
     build_indexes(data_folder)
     assert place.kept() == {ON_DISK}
+
+
+async def test_slots_for_a_metric_are_not_read_beforehand(data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Vectors in a slot, which nobody may ever search, do not come into memory by themselves; others do."""
+    slot = Slot.A.value
+    monkeypatch.setattr(edge_index, "_LEAST_NEW", 1)
+    for opening in (1, 2):
+        engine = EdgeEngine(data_folder, storage=PLAIN)
+        await engine.create_collection("c", Schema(dense={slot: 2, "meaning": 2}, tenant="tenant", keywords=()))
+        if opening == 1:
+            await engine.upsert("c", [Point(str(uuid.UUID(int=1)), {"tenant": "t"}, {slot: [1, 0], "meaning": [0, 1]})])
+        await engine.close()
+        stored = json.loads((data_folder / "collections" / "c" / "edge_config.json").read_text())["vectors"]
+        assert {name: own["memory"] for name, own in stored.items()} == {slot: "cold", "meaning": "cached"}
+        changed: list[str] = []
+        monkeypatch.setattr(edge_layout._log, "info", lambda event, seen=changed, **_: seen.append(event))
+    engine = EdgeEngine(data_folder, storage=PLAIN)
+    await engine.close()
+    assert changed == [], "the slots are not taken for a setting that has changed"

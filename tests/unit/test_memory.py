@@ -1,4 +1,4 @@
-"""How memory is shared out among threads."""
+"""How memory is shared out among threads, and what is in it."""
 
 import subprocess
 import sys
@@ -33,3 +33,20 @@ def test_threads_share_arenas() -> None:
     """Whatever the number of threads, the C library keeps two arenas, the main one among them."""
     assert _arenas("from nearvote.memory import share_arenas; share_arenas()") <= 1
     assert _arenas("pass") > 1, "else this test sees nothing"
+
+
+def test_what_only_fits_need_waits_for_the_first() -> None:
+    """A service that has not fitted has not loaded SciPy's parts, which take 40 MB and a third of a second."""
+    code = "import sys, nearvote.server; print([m for m in ('scipy.sparse', 'scipy.optimize') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_collector_looks_rarely() -> None:
+    """What is there when it is told so is not looked at again, and new objects are when there are many."""
+    code = (
+        "import gc; from nearvote.memory import collect_rarely; collect_rarely()\n"
+        "print(gc.get_threshold()[0], gc.get_freeze_count() > 1000)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["20000", "True"]

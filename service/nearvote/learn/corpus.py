@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
+import scipy
 
 from nearvote.examples.store import StoredWindow
 from nearvote.text.surface import BUCKETS, SparseVector
@@ -29,7 +29,7 @@ class Texts:
     windows: Matrix
     starts: Places
     means: Matrix
-    surface: sparse.csr_array
+    surface: "scipy.sparse.csr_array"
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -134,7 +134,7 @@ def texts_of(vectors: Sequence[Matrix], surfaces: Sequence[SparseVector]) -> Tex
         windows=np.concatenate(vectors) if vectors else np.empty((0, dimension), np.float32),
         starts=np.concatenate(([0], np.cumsum(counts)[:-1])).astype(np.int64) if counts else np.empty(0, np.int64),
         means=np.stack([mean_vector(own) for own in vectors]) if vectors else np.empty((0, dimension), np.float32),
-        surface=sparse.csr_array(
+        surface=scipy.sparse.csr_array(
             (
                 np.concatenate([s.values for s in surfaces]) if sizes else np.empty(0, np.float32),
                 np.concatenate([s.indices for s in surfaces]).astype(np.int64) if sizes else np.empty(0, np.int64),

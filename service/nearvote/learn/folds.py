@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
-from scipy import sparse
+import scipy
 
 from nearvote.learn.corpus import Corpus, Matrix, Places
 from nearvote.learn.votes import surface_candidates, surface_cosines
@@ -74,7 +74,9 @@ def _likest(corpus: Corpus) -> tuple[Matrix, Places]:
     surface = corpus.texts.surface
     frequency = np.bincount(surface.indices, minlength=surface.shape[1])
     # Texts that are much alike share rare n-grams, too; to look through the frequent ones would take minutes.
-    telling = sparse.csr_array(surface.multiply(((frequency > 1) & (frequency <= _RARE)).astype(np.float32)[None, :]))
+    telling = scipy.sparse.csr_array(
+        surface.multiply(((frequency > 1) & (frequency <= _RARE)).astype(np.float32)[None, :])
+    )
     telling.eliminate_zeros()
     reduced = replace(corpus, texts=replace(corpus.texts, surface=telling))
     found = surface_candidates(reduced.texts, reduced, _LOOKED_AT, own=np.arange(len(corpus)))

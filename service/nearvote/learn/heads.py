@@ -6,8 +6,7 @@ from typing import TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
-from scipy.optimize import minimize
+import scipy
 
 from nearvote.learn.corpus import Corpus
 from nearvote.voting.prototypes import Matrix, activate
@@ -19,7 +18,7 @@ _LEAST_EXAMPLES = 2
 # Weights that are kept, at most: 4 MB as half floats. Of more n-grams the most telling stay.
 _MOST_WEIGHTS = 2_000_000
 
-Design: TypeAlias = "Matrix | sparse.csr_array"
+Design: TypeAlias = "Matrix | scipy.sparse.csr_array"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,7 +61,7 @@ def learn_head(
     else:
         start = np.log((mass + 0.5) / (mass.sum() + 0.5 * labels))
         start -= start.mean()
-    by_feature = sparse.csr_array(rows.T) if sparse.issparse(rows) else cast("Matrix", rows).T
+    by_feature = scipy.sparse.csr_array(rows.T) if scipy.sparse.issparse(rows) else cast("Matrix", rows).T
 
     def loss(flat: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
         tick()
@@ -82,7 +81,7 @@ def learn_head(
         total = float((cost * weights[:, None]).sum()) + 0.5 * float((coefficients**2).sum()) / strength
         return total, np.concatenate([gradient.ravel(), rest.sum(axis=0)]).astype(np.float64)
 
-    found = minimize(
+    found = scipy.optimize.minimize(
         loss,
         np.concatenate([np.zeros(features * labels), start]),
         jac=True,
@@ -106,7 +105,7 @@ class NGrams:
     rarity: Matrix
     unknown_rarity: float
 
-    def rows(self, surface: sparse.csr_array) -> sparse.csr_array:
+    def rows(self, surface: "scipy.sparse.csr_array") -> "scipy.sparse.csr_array":
         """Texts as these n-grams, weighed by rarity and scaled to length 1. (texts, BUCKETS) in, (texts, n) out."""
         rarity = np.full(surface.shape[1], self.unknown_rarity, np.float32)
         rarity[self.buckets] = self.rarity
@@ -114,7 +113,7 @@ class NGrams:
         weighed.data = weighed.data * rarity[weighed.indices]
         lengths = np.sqrt(np.asarray(weighed.multiply(weighed).sum(axis=1)).ravel())
         scaled = weighed.multiply((1 / np.maximum(lengths, 1e-9)).astype(np.float32)[:, None])
-        return sparse.csr_array(sparse.csr_array(scaled)[:, self.buckets])
+        return scipy.sparse.csr_array(scipy.sparse.csr_array(scaled)[:, self.buckets])
 
 
 def ngrams_of(corpus: Corpus) -> NGrams:

@@ -2,15 +2,18 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import sparse
 
 from nearvote.learn.corpus import Corpus, Matrix, Texts
 from nearvote.learn.heads import Head, NGrams, learn_head, ngrams_of
 from nearvote.learn.metric import SCALE, LearnedMetric, learn_metric
 from nearvote.voting.pool import Voter
 from nearvote.voting.prototypes import Prototypes
+
+if TYPE_CHECKING:
+    import scipy
 
 # Inverse penalties of the prototypes: those on n-grams are chosen, those on vectors of several labels are not.
 STRENGTHS = (3.0, 30.0)
@@ -83,7 +86,7 @@ def learn_model(examples: Corpus, targets: Matrix, *, multi_label: bool, tick: C
     """
     means, weights = examples.texts.means, examples.weights
 
-    def head(vectors: Matrix | sparse.csr_array, strength: float) -> Head:
+    def head(vectors: "Matrix | scipy.sparse.csr_array", strength: float) -> Head:
         return learn_head(vectors, targets, weights, strength=strength, multi_label=multi_label, tick=tick)
 
     rows = targets / np.maximum(targets.sum(axis=1, keepdims=True), 1)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize
+import scipy
 
 from nearvote.voting.pool import CERTAINTY_WEIGHTS, DOUBT, NEAREST, Pool, Voter
 from nearvote.voting.prototypes import Matrix, activate
@@ -54,7 +54,7 @@ def learn_pool(
         total += 0.5 * _PRIOR * float(((counts - even) ** 2).sum() + (bias**2).sum())
         return total, np.concatenate([gradient, rest.sum(axis=0) + _PRIOR * bias if biases else bias])
 
-    found = minimize(
+    found = scipy.optimize.minimize(
         loss,
         np.concatenate([even, np.zeros(biases)]),
         jac=True,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
+import scipy
 
 from nearvote.learn.corpus import Corpus, Matrix, Places, Texts
 from nearvote.text.surface import MAX_SEARCHED, sampled
@@ -85,7 +85,7 @@ def surface_candidates(
     rarity = np.log1p((size - frequency + 0.5) / (frequency + 0.5)).astype(np.float32)
     weighed = _sampled(judged.surface)
     weighed.data = weighed.data * rarity[weighed.indices]
-    by_ngram = sparse.csr_array(corpus.texts.surface.T)
+    by_ngram = scipy.sparse.csr_array(corpus.texts.surface.T)
 
     def similarities(rows: slice) -> Matrix:
         return np.asarray((weighed[rows] @ by_ngram).toarray(), np.float32)
@@ -108,7 +108,7 @@ def surface_cosines(texts: Texts, candidates: Candidates) -> Matrix:
     return np.where(np.isfinite(candidates.similarity), cosines, 0).astype(np.float32)
 
 
-def _sampled(surface: sparse.csr_array) -> sparse.csr_array:
+def _sampled(surface: "scipy.sparse.csr_array") -> "scipy.sparse.csr_array":
     """A copy that has only what is searched for, see `SparseVector.sample`."""
     starts = surface.indptr
     kept = [
@@ -119,7 +119,7 @@ def _sampled(surface: sparse.csr_array) -> sparse.csr_array:
     ]
     places = np.concatenate(kept) if kept else np.empty(0, np.int64)
     lengths = np.cumsum([0, *map(len, kept)])
-    return sparse.csr_array((surface.data[places], surface.indices[places], lengths), shape=surface.shape)
+    return scipy.sparse.csr_array((surface.data[places], surface.indices[places], lengths), shape=surface.shape)
 
 
 def _nearest(
@@ -211,11 +211,11 @@ def count(
     with np.errstate(invalid="ignore", over="ignore"):
         weights = np.where(seats, weigh(candidates.similarity) * corpus.weights[candidates.places], 0)
     rows, width = weights.shape
-    ballots = sparse.csr_array(
+    ballots = scipy.sparse.csr_array(
         (weights.ravel(), candidates.places.ravel(), np.arange(0, rows * width + 1, max(width, 1))[: rows + 1]),
         shape=(rows, len(corpus)),
     )
-    votes = np.asarray((ballots @ sparse.csr_array(corpus.has.astype(np.float32))).toarray(), np.float32)
+    votes = np.asarray((ballots @ scipy.sparse.csr_array(corpus.has.astype(np.float32))).toarray(), np.float32)
     correction = np.power(sizes, class_size_exponent)
     with np.errstate(invalid="ignore", divide="ignore"):
         if multi_label:
