@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 from tests.bench import performance_report, sets, store
-from tests.bench.start import resident_mib
+from tests.bench.start import core_seconds, resident_mib
 from tests.bench.texts import draw, repeated
 from tests.integration.server import Server, free_port
 
@@ -78,18 +78,35 @@ def plain(examples: Path, *flags: str) -> Iterator[str]:
         process.wait()
 
 
-def throughput(figures: Figures, files: dict[str, Path], fp32: str, int8: str, plain_edge: str) -> None:
+def accounted(figures: Figures, server: Server, name: str, file: Path, *arguments: object) -> dict[str, float]:
+    """What a load generator saw, and on what the cores' time went meanwhile: seconds of a core for each text."""
+    before = core_seconds(server)
+    seen = load(server.address, file, *arguments)
+    taken = {what: seconds - before[what] for what, seconds in core_seconds(server).items()}
+    seconds = seen["count"] / seen["rate"]
+    taken["client"] = seen["cores"] * seconds
+    taken["idle"] = len(os.sched_getaffinity(0)) * seconds - sum(taken.values())
+    for what, own in taken.items():
+        figures[f"{name}: {what}"].append(own / seen["count"])
+    return seen
+
+
+def throughput(figures: Figures, files: dict[str, Path], server: Server, int8: str, plain_edge: str) -> None:
     """One turn of all that is compared by texts a second."""
-    mixed = files["mixed"]
+    mixed, fp32 = files["mixed"], server.address
     texts = ("--texts", _TEXTS)
+
+    def full(name: str, kind: str, concurrency: int) -> dict[str, float]:
+        return accounted(figures, server, name, mixed, "--kind", kind, "--concurrency", concurrency, *texts)
+
     found = {
         "encode in bulk": run("engine", "original", mixed, *texts),
         "encode in bulk, whole texts": run("engine", "original", mixed, "--whole", *texts),
         "engine alone": run("engine", "onnx", mixed, *texts),
         "engine alone, int8": run("engine", "onnx", mixed, "--precision", "int8", *texts),
-        "unary, 64 at a time": load(fp32, mixed, "--concurrency", 64, *texts),
-        "stream, 64 at a time": load(fp32, mixed, "--kind", "stream", "--concurrency", 64, *texts),
-        "batches of 32, 4 at a time": load(fp32, mixed, "--kind", "batch", "--concurrency", 4, *texts),
+        "unary, 64 at a time": full("unary, 64 at a time", "unary", 64),
+        "stream, 64 at a time": full("stream, 64 at a time", "stream", 64),
+        "batches of 32, 4 at a time": full("batches of 32, 4 at a time", "batch", 4),
         "batches of 32, 4 at a time, int8": load(int8, mixed, "--kind", "batch", "--concurrency", 4, *texts),
         "stream, 64 at a time, int8": load(int8, mixed, "--kind", "stream", "--concurrency", 64, *texts),
         "unary, 32 at a time": load(fp32, mixed, "--concurrency", 32, *texts),
@@ -231,7 +248,7 @@ async def measure(parts: Collection[str], repeats: int, counts: Sequence[int]) -
             np.savez(folder / "plain.npz", vectors=vectors[0], labels=vectors[1])
             int8 = serve("int8", NEARVOTE_EMBEDDING_CACHE_MIB="0", NEARVOTE_PRECISION="int8")
             with plain(folder / "plain.npz") as edge:
-                _repeat("throughput", repeats, lambda: throughput(figures, files, fp32.address, int8.address, edge))
+                _repeat("throughput", repeats, lambda: throughput(figures, files, fp32, int8.address, edge))
             with plain(folder / "plain.npz", "--local") as local:
                 figures["plain server on local mode, 32 at a time"].append(
                     load(local, files["mixed"], "--concurrency", 32, "--texts", _TEXTS)["rate"]

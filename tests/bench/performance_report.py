@@ -210,6 +210,7 @@ def document(measured: Mapping[str, Any]) -> str:
         f"In 8 bits {int8['share']:.1%} of {int8['examples']:,} training texts of banking77 and clinc150 keep their",
         f"label, at a mean cosine of {int8['cosine']:.4f}: {verdict}.",
         "",
+        *_cores(figures, measured["cores"]),
         "## With more examples",
         "",
         "Chat messages, 32 at a time; a search is that of one message in both views, alone.",
@@ -243,6 +244,36 @@ def document(measured: Mapping[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _cores(figures: Figures, cores: int) -> list[str]:
+    """On what the cores' time goes at saturation; nothing of figures from before that was measured."""
+    ways = ("unary, 64 at a time", "stream, 64 at a time", "batches of 32, 4 at a time")
+    parts = ("encoder", "else", "client", "idle")
+    if f"{ways[0]}: idle" not in figures:
+        return []
+
+    def medians(values: Sequence[Sequence[float]]) -> str:
+        return " | ".join(f"{statistics.median(own) * _MS:.2f}" for own in values)
+
+    alone = statistics.median(cores / rate for rate in figures["engine alone"]) * _MS
+    return [
+        "## Where the cores' time goes",
+        "",
+        "Milliseconds of a core for a text of mixed lengths, at saturation.",
+        "",
+        "| | encoder | event loop, and threads that clean | client | idle |",
+        "|---|---|---|---|---|",
+        f"| engine alone | {alone:.2f} | | | |",
+        *(f"| {way} | {medians([figures[f'{way}: {part}'] for part in parts])} |" for way in ways),
+        "",
+        *textwrap.wrap(
+            "The event loop reads and answers calls, cleans, tokenizes and counts n-grams, searches twice, and seats and "
+            "counts some forty neighbours a text; how its time is shared out among these is told in DECISIONS 115.",
+            120,
+        ),
+        "",
+    ]
 
 
 def _peers(figures: Figures | None) -> list[str]:

@@ -7,6 +7,7 @@ run from the start of the process to the first SERVING of its health service.
 """
 
 import argparse
+import os
 import statistics
 import tempfile
 import time
@@ -18,6 +19,17 @@ from tests.integration.server import Server
 def resident_mib(server: Server) -> float:
     """Resident memory, in MiB."""
     return server.metrics()["process_resident_memory_bytes"] / 2**20
+
+
+def core_seconds(server: Server) -> dict[str, float]:
+    """Seconds of a core that the server has taken so far: its `encoder`'s threads, which are nice, and all `else`."""
+    assert server.process is not None
+    taken = {"encoder": 0.0, "else": 0.0}
+    for thread in Path(f"/proc/{server.process.pid}/task").iterdir():
+        fields = (thread / "stat").read_text().rpartition(")")[2].split()  # from the third on, of proc(5)
+        user, system, niceness = int(fields[11]), int(fields[12]), int(fields[16])
+        taken["encoder" if niceness else "else"] += (user + system) / os.sysconf("SC_CLK_TCK")
+    return taken
 
 
 def main() -> None:
