@@ -268,8 +268,8 @@ def _cores(figures: Figures, cores: int) -> list[str]:
         *(f"| {way} | {medians([figures[f'{way}: {part}'] for part in parts])} |" for way in ways),
         "",
         *textwrap.wrap(
-            "The event loop reads and answers calls, cleans, tokenizes and counts n-grams, searches twice, and seats and "
-            "counts some forty neighbours a text; how its time is shared out among these is told in DECISIONS 115.",
+            "The event loop reads and answers calls, cleans, tokenizes and counts n-grams, searches twice, and lets "
+            "some forty neighbours a text vote; how its time is shared out among these is told in DECISIONS 115.",
             120,
         ),
         "",
