@@ -5,7 +5,8 @@ import threading
 
 # Steps of niceness: where cores are short, five of them leave a thread a third of the share of one without.
 ENCODING = 5
-ENCODING_SHORT = 2  # of short texts, while long ones are on all cores
+# Of short texts while long ones are on all cores: three steps less give a thread twice the share (DECISIONS 114).
+ENCODING_SHORT = 2
 LEARNING = 15
 _LEAST_URGENT = 19
 

@@ -71,7 +71,7 @@ class Settings(BaseSettings):
     vectors_on_disk: bool = Field(
         False,  # noqa: FBT003
         description="Read vectors, and the index of n-grams, from the disk as they are needed, instead of keeping them "
-        "in memory.",
+        "in memory. Vectors in a learned metric always are.",
     )
     quantization: Literal["none", "int8"] = Field(
         "none",
@@ -88,7 +88,9 @@ class Settings(BaseSettings):
     model_revision: str | None = Field(None, description="Commit of a hub id.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the encoder runs.")
     threads: int | None = Field(
-        None, ge=1, description="The encoder's threads on a CPU; all usable cores when not set."
+        None,
+        ge=1,
+        description="The encoder's threads on a CPU, but for one of short texts; all usable cores when not set.",
     )
     embedding_cache_mib: int = Field(
         64, ge=0, description="Memory for the vectors of texts that came before, in MiB; 0 switches it off."

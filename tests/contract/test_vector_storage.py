@@ -167,6 +167,23 @@ async def test_an_index_is_built_as_it_is_said(data_folder: Path) -> None:
     assert place.kept() == {ON_DISK}
 
 
+async def test_a_server_keeps_slots_on_the_disk(data_folder: Path) -> None:
+    """A server is told the same of slots, once, and of other vectors what the setting says."""
+    stand_in = StandIn(data_folder).start()
+    schema = Schema(dense={Slot.A.value: 2, "meaning": 2}, tenant="tenant", keywords=())
+    for quantization in ("none", "int8", "int8"):
+        storage = VectorStorage(quantization=quantization)
+        engine = ServerEngine.connect(
+            "http://127.0.0.1", grpc_port=stand_in.port, api_key=None, timeout_seconds=60, storage=storage
+        )
+        await engine.create_collection("c", schema)
+        await engine.close()
+        stored = json.loads((data_folder / "c" / "edge_config.json").read_text())["vectors"]
+        assert {name: own["memory"] for name, own in stored.items()} == {Slot.A.value: "cold", "meaning": "cached"}
+    assert stand_in.calls()["Update"] == 1
+    stand_in.stop()
+
+
 async def test_slots_for_a_metric_are_not_read_beforehand(data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Vectors in a slot, which nobody may ever search, do not come into memory by themselves; others do."""
     slot = Slot.A.value

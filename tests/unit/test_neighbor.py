@@ -1,6 +1,6 @@
 from dataclasses import fields
 
-from nearvote.voting.neighbor import Neighbor, merge_windows, nearest_first
+from nearvote.voting.neighbor import Neighbor, merge_windows, nearest_first, weightiest_first
 
 
 def test_nearest_first() -> None:
@@ -38,3 +38,10 @@ def test_no_windows_have_no_neighbours() -> None:
     """Without windows, or with nothing found near them, there are no neighbours."""
     assert merge_windows([], k=3) == []
     assert merge_windows([[], []], k=3) == []
+
+
+def test_weightiest_first() -> None:
+    """Voters are sorted by share; of equal shares the nearer comes first, of equally near ones the lesser id."""
+    shares = (("0", 0.9, 0.1), ("b", 0.5, 0.4), ("a", 0.5, 0.4), ("z", 0.8, 0.4), ("y", 0.1, 0.7))
+    last, b, a, near, first = (Neighbor(i, ("x",), s, share=share) for i, s, share in shares)
+    assert [first, near, a, b, last] == weightiest_first([last, b, a, near, first])

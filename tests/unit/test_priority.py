@@ -2,7 +2,7 @@ import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from nearvote.priority import ENCODING, LEARNING, give_way
+from nearvote.priority import ENCODING, ENCODING_SHORT, LEARNING, give_way
 
 
 def _niceness() -> int:
@@ -51,5 +51,5 @@ def test_no_thread_becomes_more_urgent() -> None:
 
 
 def test_learning_gives_way_to_encoding() -> None:
-    """A fit takes what messages leave it."""
-    assert ENCODING < LEARNING
+    """A fit takes what messages leave it, and long texts what short ones leave them; calls come before all."""
+    assert 0 < ENCODING_SHORT < ENCODING < LEARNING

@@ -8,14 +8,11 @@ from typing import Any
 import qdrant_edge as edge
 import structlog
 
-from nearvote.examples.engine import Schema, VectorStorage
-from nearvote.voting.metric import Slot
+from nearvote.examples.engine import SELDOM_READ, Schema, VectorStorage
 
-# Cached, not pinned: the kernel may take back the copies of a slot's vectors that nobody reads.
+# Cached, not pinned: the kernel may take them back.
 _QUANTIZED = edge.ScalarQuantizationConfig(edge.ScalarType.Int8, memory=edge.Memory.Cached)
-
-# Mapped and not read beforehand: most slots hold nothing that anybody searches, and are two thirds of all vectors.
-_COLD = frozenset(slot.value for slot in Slot)
+_QUANTIZED_COLD = edge.ScalarQuantizationConfig(edge.ScalarType.Int8, memory=edge.Memory.Cold)
 
 _log = structlog.get_logger(__name__)
 
@@ -40,7 +37,7 @@ def is_of_former_layout(path: Path) -> bool:
 def storage_of(path: Path) -> VectorStorage | None:
     """How a shard is to keep its vectors, but for the slots'; None for one without any."""
     for name, own in _dense(_read(path)).items():
-        if name not in _COLD:
+        if name not in SELDOM_READ:
             quantized = own.get("quantization_config") is not None
             return VectorStorage(own.get("memory") == "cold", "int8" if quantized else "none")
     return None
@@ -70,8 +67,8 @@ def _config(
         name: edge.EdgeVectorParams(
             dimension,
             edge.Distance.Cosine,
-            memory=edge.Memory.Cold if storage.on_disk or name in _COLD else edge.Memory.Cached,
-            quantization_config=None if storage.quantization == "none" else _QUANTIZED,
+            memory=edge.Memory.Cold if storage.on_disk_of(name) else edge.Memory.Cached,
+            quantization_config=None if storage.quantization == "none" else _quantized(name),
         )
         for name, dimension in dense.items()
     }
@@ -87,6 +84,10 @@ def _config(
         sparse_vectors=sparse_vectors or (None if vectors else {"none": edge.EdgeSparseVectorParams()}),
         max_search_threads=1,  # messages are many; to share out one search among threads costs more than it gains
     )
+
+
+def _quantized(name: str) -> edge.ScalarQuantizationConfig:
+    return _QUANTIZED_COLD if name in SELDOM_READ else _QUANTIZED
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -44,18 +44,21 @@ class Payloads:
         missing: dict[tuple[str, ...], dict[int, Any]] = {}
         for own_ids, own_fields in zip(ids, fields, strict=True):
             kept = self._of(collection, own_fields)
-            new = [id_ for id_ in own_ids if id_.int not in kept]
-            if new:
-                missing.setdefault(own_fields, {}).update({id_.int: id_ for id_ in new})
-        read = {own_fields: _read(shard, new.values(), own_fields) for own_fields, new in missing.items()}
+            not_kept = [id_ for id_ in own_ids if id_.int not in kept]
+            if not_kept:
+                missing.setdefault(own_fields, {}).update({id_.int: id_ for id_ in not_kept})
+        read = {own_fields: _read(shard, own.values(), own_fields) for own_fields, own in missing.items()}
         hits = []
         for points, own_ids, own_fields in zip(found, ids, fields, strict=True):
-            kept, new_ones = self._of(collection, own_fields), read.get(own_fields)
-            if new_ones:
-                kept = {id_.int: new_ones[id_.int] if id_.int in new_ones else kept[id_.int] for id_ in own_ids}
-            hits.append([Hit(kept[id_.int], point.score) for id_, point in zip(own_ids, points, strict=True)])
-        for own_fields, new_ones in read.items():
-            self._keep(self._of(collection, own_fields), new_ones)
+            payloads = self._of(collection, own_fields)
+            if own_fields in read:
+                payloads = {
+                    **read[own_fields],
+                    **{id_.int: payloads[id_.int] for id_ in own_ids if id_.int in payloads},
+                }
+            hits.append([Hit(payloads[id_.int], point.score) for id_, point in zip(own_ids, points, strict=True)])
+        for own_fields, own in read.items():
+            self._keep(self._of(collection, own_fields), own)
         return hits
 
     def written(self, collection: str, points: Iterable[Point]) -> None:

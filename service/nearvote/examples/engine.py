@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
+from nearvote.voting.metric import Slot
+
 Payload = dict[str, Any]
 
 
@@ -109,18 +111,28 @@ class Schema:
 OVERSAMPLING = 2.0  # recall of the 20 nearest as without 8 bits; with 1 it loses .015: DECISIONS 98
 
 
+# Slots for a learned metric are two thirds of all vectors, and most hold nothing that anybody searches. What is read of
+# them stays in memory as long as there is room.
+SELDOM_READ = frozenset(slot.value for slot in Slot)
+
+
 @dataclass(frozen=True, slots=True)
 class VectorStorage:
     """How vectors are kept and searched.
 
     Attributes:
-        on_disk: Vectors, and the index of sparse ones, are read from the disk as they are needed; else memory has them.
+        on_disk: Vectors, and the index of sparse ones, are read from the disk as they are needed; else memory has them,
+            but for those that are `SELDOM_READ`.
         quantization: `int8`: dense vectors are searched by copies of 8 bits a dimension, and the best of these,
             OVERSAMPLING times as many as asked for, are compared in full. `none`: all are compared in full.
     """
 
     on_disk: bool = False
     quantization: Literal["none", "int8"] = "none"
+
+    def on_disk_of(self, name: str) -> bool:
+        """Whether dense vectors of this name are read from the disk as they are needed."""
+        return self.on_disk or name in SELDOM_READ
 
 
 class Engine(Protocol):

@@ -126,5 +126,7 @@ def is_live(payload: Payload, now_us: int) -> bool:
 
 
 def _similarity(score: float, view: View) -> float:
-    # Rounding puts the cosine of equal vectors a little above 1.
-    return score if -1.0 <= score <= 1.0 or view is View.SURFACE else math.copysign(1.0, score)
+    if view is View.SURFACE or -1.0 <= score <= 1.0:
+        return score
+    # Rounding puts the cosine of equal vectors a little above 1. What is no number is near to nothing.
+    return 1.0 if score > 1.0 else -1.0

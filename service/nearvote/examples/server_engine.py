@@ -113,7 +113,7 @@ class ServerEngine:
         """Creates a collection, if there is none of this name, and its indexes, if they are missing."""
         client = self._client
         if not await self._answer(client.collection_exists(name)):
-            vectors = {name: dense_params(dimension, self._storage) for name, dimension in schema.dense.items()}
+            vectors = {name: dense_params(name, dimension, self._storage) for name, dimension in schema.dense.items()}
             sparse = {name: sparse_params(models.Modifier.IDF, self._storage) for name in schema.sparse}
             try:
                 await self._answer(client.create_collection(name, vectors_config=vectors, sparse_vectors_config=sparse))

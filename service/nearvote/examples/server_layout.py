@@ -7,18 +7,16 @@ from typing import Any
 
 from qdrant_client import models
 
-from nearvote.examples.engine import OVERSAMPLING, VectorStorage
-
-_INT8 = models.ScalarQuantization(scalar=models.ScalarQuantizationConfig(type=models.ScalarType.INT8, always_ram=True))
+from nearvote.examples.engine import OVERSAMPLING, SELDOM_READ, VectorStorage
 
 
-def dense_params(dimension: int, storage: VectorStorage) -> models.VectorParams:
+def dense_params(name: str, dimension: int, storage: VectorStorage) -> models.VectorParams:
     """A dense vector's."""
     return models.VectorParams(
         size=dimension,
         distance=models.Distance.COSINE,
-        on_disk=storage.on_disk,
-        quantization_config=None if storage.quantization == "none" else _INT8,
+        on_disk=storage.on_disk_of(name),
+        quantization_config=None if storage.quantization == "none" else _int8(name),
     )
 
 
@@ -40,11 +38,11 @@ def storage_changes(params: models.CollectionParams, storage: VectorStorage) -> 
     dense = params.vectors if isinstance(params.vectors, dict) else {}
     sparse = params.sparse_vectors or {}
     changes: dict[str, Any] = {}
-    if any(_storage_of(own) != storage for own in dense.values()):
+    if any(not _is_kept_so(name, own, storage) for name, own in dense.items()):
         changes["vectors_config"] = {
             name: models.VectorParamsDiff(
-                on_disk=storage.on_disk,
-                quantization_config=models.Disabled.DISABLED if storage.quantization == "none" else _INT8,
+                on_disk=storage.on_disk_of(name),
+                quantization_config=models.Disabled.DISABLED if storage.quantization == "none" else _int8(name),
             )
             for name in dense
         }
@@ -60,5 +58,11 @@ def quantization_params(storage: VectorStorage) -> models.QuantizationSearchPara
     return models.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLING)
 
 
-def _storage_of(own: models.VectorParams) -> VectorStorage:
-    return VectorStorage(bool(own.on_disk), "none" if own.quantization_config is None else "int8")
+def _is_kept_so(name: str, own: models.VectorParams, storage: VectorStorage) -> bool:
+    quantization = "none" if own.quantization_config is None else "int8"
+    return (bool(own.on_disk), quantization) == (storage.on_disk_of(name), storage.quantization)
+
+
+def _int8(name: str) -> models.ScalarQuantization:
+    config = models.ScalarQuantizationConfig(type=models.ScalarType.INT8, always_ram=name not in SELDOM_READ)
+    return models.ScalarQuantization(scalar=config)

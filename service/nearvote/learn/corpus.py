@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import scipy
+import scipy  # not `from scipy import sparse`: SciPy loads its parts as they are first used, and serving uses none
 
 from nearvote.examples.store import StoredWindow
 from nearvote.text.surface import BUCKETS, SparseVector

@@ -363,7 +363,8 @@ class Learner:
                     labels.append(message.labels)
         if not vectors:
             raise CannotFit("none of the validation messages has anything to read", field="validation_messages")
-        return Validation(texts_of(vectors, surfaces), labels_matrix(labels, task.label_names))
+        texts = await asyncio.to_thread(texts_of, vectors, surfaces)
+        return Validation(texts, labels_matrix(labels, task.label_names))
 
     async def _next_version(self, tenant: str, task: Task) -> int:
         """One more than any fit of the task that is kept, also of those that never came to serve."""

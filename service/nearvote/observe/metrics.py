@@ -157,7 +157,7 @@ class Metrics:
         self._counted: set[tuple[str, str, str]] = set()
         self._versioned: set[tuple[str, str]] = set()
         self._changes: set[tuple[str, str, str, str, str]] = set()
-        self._stage = {stage.name: self._stages.labels(stage.name) for stage in fields(StageTimings)}
+        self._stage_by_name = {stage.name: self._stages.labels(stage.name) for stage in fields(StageTimings)}
 
     def describe(self, version: str, spec: EncoderSpec, store: str) -> None:
         """Says what is running."""
@@ -214,7 +214,7 @@ class Metrics:
     def classified(self, tenant: str, classifications: Sequence[Classification]) -> None:
         """Messages of one call were labelled."""
         timings = classifications[0].timings
-        for name, stage in self._stage.items():
+        for name, stage in self._stage_by_name.items():
             stage.observe(getattr(timings, name))
         for classification in classifications:
             for prediction in classification.predictions:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import inspect
+import traceback
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Any, Protocol, TypeAlias
 
@@ -145,8 +146,12 @@ class _Call:
 
     def unary(self, behavior: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         async def wrapped(request: Any, context: Context) -> Any:
-            async with self._handling(context):
-                return await behavior(_received(request), context)
+            try:
+                async with self._handling(context):
+                    return await behavior(_received(request), context)
+            finally:
+                # gRPC keeps the error of a call that failed, which keeps this frame, until the collector comes by.
+                del request
 
         return wrapped
 
@@ -171,7 +176,10 @@ class _Call:
             cut_off = True
             raise
         except Exception as error:  # noqa: BLE001
-            await self._abort(error, context)
+            try:
+                await self._abort(error, context)
+            finally:
+                traceback.clear_frames(error.__traceback__)  # as `wrapped`: the handlers' frames have the request, too
         finally:
             code = _spelled(status_code(context, cut_off=cut_off))
             self._observer.handled(*self._names, code, self._clock() - began)

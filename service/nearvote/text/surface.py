@@ -14,7 +14,7 @@ SURFACE_VERSION = 1
 
 # Characters of an n-gram. On training texts of the public sets 3 and 4 together did as well as any longer choice,
 # with half the n-grams; whole words beside them help a little.
-_SIZES = (3, 4)  # ascending
+_SIZES = (3, 4)  # ascending, 3 or more
 # A million buckets: a task's texts have some 100,000 distinct n-grams, few of which then share one.
 BUCKETS = 1 << 20
 # A mail has some thousand distinct n-grams. Of longer texts the most frequent ones stay.
@@ -26,7 +26,7 @@ MAX_SEARCHED = 512
 _SPACE = np.uint64(ord(" "))
 _BEYOND = " " * (_SIZES[-1] - 1)
 _SEEDS = np.array(_SIZES, np.uint64)[:, np.newaxis]
-_BUCKETS, _ONE, _HALF = np.uint64(BUCKETS), np.uint64(1), np.uint64(32)
+_BUCKETS, _ONE, _HALF_BITS = np.uint64(BUCKETS), np.uint64(1), np.uint64(32)
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio: Fibonacci hashing (Knuth, TAOCP 3, 6.4)
 
 
@@ -96,7 +96,7 @@ def surface_vector(text: str) -> SparseVector:
 
 
 def _count(one: str, other: str) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
-    """The buckets of the n-grams of two forms of a text, ascending, and how many fell into each of the form with more.
+    """The buckets of the n-grams of a text's two forms, ascending, and how many of the form with more fell into each.
 
     Both go through together, and n-grams of all sizes: most texts are short, and then it is the number of operations
     that takes time, not that of elements.
@@ -122,7 +122,7 @@ def _count(one: str, other: str) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np
         longer = hashed[bisect_right(_SIZES, offset) :]
         longer ^= points[offset : offset + count]
         longer *= _MULTIPLIER
-        longer ^= longer >> _HALF
+        longer ^= longer >> _HALF_BITS
     # The same bucket of both forms side by side, each with its count.
     hashed %= _BUCKETS
     hashed <<= _ONE

@@ -78,9 +78,9 @@ def nearest_first(neighbors: list[Neighbor]) -> list[Neighbor]:
 
 def weightiest_first(neighbors: list[Neighbor]) -> list[Neighbor]:
     """Sorts by share; those of equal shares as `nearest_first` does."""
-    sorted_ = nearest_first(neighbors)
-    sorted_.sort(key=_SHARE, reverse=True)
-    return sorted_
+    weightiest = nearest_first(neighbors)
+    weightiest.sort(key=_SHARE, reverse=True)  # stable, as above
+    return weightiest
 
 
 def merge_windows(by_window: list[list[Neighbor]], k: int) -> list[Neighbor]:
