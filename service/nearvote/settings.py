@@ -102,7 +102,8 @@ class Settings(BaseSettings):
     )
     html: bool = Field(
         False,  # noqa: FBT003
-        description="Read texts with HTML in them as a mail program shows them; else they are taken as written.",
+        description="Read texts with HTML in them as a mail program shows them; else they are taken as written. "
+        "Examples that are there are embedded anew by `nearvote reindex` with it.",
     )
     seeds: bool = Field(True, description="Load the shipped tasks and examples into an empty store.")  # noqa: FBT003
     seeds_dir: Path | None = Field(

@@ -154,6 +154,71 @@ def test_csv_is_imported(plain: Server, tmp_path: Path) -> None:
     }
 
 
+def test_csv_is_known_on_standard_input(plain: Server) -> None:
+    """CSV that comes by standard input, without a name that says so, is read as CSV; a broken one is refused whole."""
+    done = plain.cli("examples", "import", "-t", "spam", "-", stdin="label,text\nspam,win a prize\nham,see you\n")
+    assert (done.returncode, "2 examples imported" in done.stdout) == (0, True)
+    broken = plain.cli("examples", "import", "-t", "spam", "-", stdin='label,text\nspam,"win\nham,hello\n')
+    assert (broken.returncode, "never closed" in broken.stderr) == (INVALID_LINES, True)
+
+
+def test_a_list_that_is_cut_says_so(plain: Server) -> None:
+    """Where there are more examples than are listed, it is told beside the list."""
+    for text in ("one", "two", "three"):
+        plain.cli("examples", "add", "-t", "spam", "-l", "spam", text)
+    cut = plain.cli("examples", "list", "-t", "spam", "--json", "--limit", "2")
+    assert (len(cut.stdout.splitlines()), "there are more" in cut.stderr) == (2, True)
+    whole = plain.cli("examples", "list", "-t", "spam", "--json", "--limit", "3")
+    assert (len(whole.stdout.splitlines()), whole.stderr) == (3, "")
+
+
+def test_a_time_that_is_none_is_wrong_usage() -> None:
+    """An option's time that can't be read is told at once, whichever command has it, and before a service is asked."""
+    for arguments in (
+        ("examples", "add", "-t", "t", "-l", "l", "text", "--expires"),
+        ("audit", "list", "--since"),
+        ("feedback", "revoke", "--source", "s", "--since"),
+    ):
+        done = run(*arguments, "tomorrow")
+        assert (done.returncode, "is no time such as" in done.stderr) == (2, True), arguments
+
+
+def test_an_out_of_scope_label_that_nothing_has_is_wrong_usage(tmp_path: Path) -> None:
+    """A label that `evaluate --oos` names and no text has is mistyped, and would tell of nothing out of scope."""
+    file = tmp_path / "texts.jsonl"
+    file.write_text('{"text": "a", "label": "x"}\n{"text": "b", "label": "out_of_scope"}\n')
+    done = run("evaluate", "--examples", str(file), "--messages", str(file), "--oos", "out_of_scop")
+    assert (done.returncode, "'out_of_scop'" in done.stderr) == (2, True)
+
+
+def test_every_setting_of_a_policy_can_be_changed(plain: Server) -> None:
+    """What the README's table of policies has, but the pool, `tasks update` changes, also for single labels."""
+    plain.cli("tasks", "create", "t", "-l", "a", "-l", "b")
+    changed = plain.cli(
+        "tasks", "update", "t", "-k", "7", "--temperature", "0.2", "--surface-weight", "0.3", "--surface-exponent", "2",
+        "--max-group-share", "0.25", "--class-size-exponent", "0.5", "--similarity-floor", "0.1",
+        "--scope-floor", "0.4", "--margin-floor", "0.05", "--score-threshold", "0.6", "--abstention-action", "review",
+        "--review-score", "a=0.5", "--block-score", "a=0.9",
+        "--label-threshold", "b=0.7", "--label-margin-floor", "b=0.2",
+    )  # fmt: skip
+    assert changed.returncode == 0, changed.stderr
+    policy = json.loads(plain.cli("tasks", "show", "t").stdout)["policy"]
+    none = dict.fromkeys(("review_score", "block_score", "score_threshold", "margin_floor"))
+    labels = policy.pop("labels")
+    assert {label: {**none, **own} for label, own in labels.items()} == {
+        "a": none | {"review_score": 0.5, "block_score": 0.9},
+        "b": none | {"score_threshold": 0.7, "margin_floor": 0.2},
+    }
+    policy.pop("pool", None)
+    assert policy == {
+        "k": 7, "temperature": 0.2, "surface_weight": 0.3, "surface_exponent": 2, "max_group_share": 0.25,
+        "class_size_exponent": 0.5, "similarity_floor": 0.1, "scope_floor": 0.4, "margin_floor": 0.05,
+        "score_threshold": 0.6, "abstention_action": "review",
+    }  # fmt: skip
+    never = plain.cli("tasks", "update", "t", "--block-score", "a=0.3")
+    assert (never.returncode, "never reviewed" in never.stderr) == (1, True)
+
+
 def test_a_file_that_is_not_there_is_wrong_usage(plain: Server) -> None:
     """A missing file ends with 2 and its name."""
     done = plain.cli("examples", "import", "-t", "spam", "/nowhere.jsonl")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from nearvote.errors import InvalidExample, NearvoteError
 from nearvote.examples.example import MAX_TIME_US, Draft, Example
-from nearvote.examples.files import ExampleFile, example_to_line
+from nearvote.examples.files import ExampleFile, example_to_line, looks_like_csv
 
 # What UTF-8 can say, and so what a store can hold.
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
@@ -192,12 +192,40 @@ def test_wrong_cells(line: bytes, field: str) -> None:
     assert problem(line, is_csv=True).field == field
 
 
-def test_too_many_cells() -> None:
-    """Cells beyond the header's are passed over, and so are those that are missing."""
-    assert drafts(b"text,label,source\na,x,mail,more,more\nb,x\n", is_csv=True) == {
+def test_more_or_fewer_cells_than_the_header() -> None:
+    """Cells that are missing, or too many and empty, are passed over; others would be the rest of a text."""
+    assert drafts(b"text,label,source\na,x,mail,, \nb,x\n", is_csv=True) == {
         2: Draft("spam", "a", ("x",), 1.0, "mail"),
         3: Draft("spam", "b", ("x",)),
     }
+    assert "more cells" in problem(b"hello,x,1,and so on", is_csv=True).message
+
+
+def test_a_quote_that_is_never_closed() -> None:
+    """It is refused where it opens, and what follows is not taken for its text."""
+    lines = read(b'label,text\ncalm,hi\ncalm,"so he said\ncalm,see you\nurgent,fire\n', is_csv=True)
+    assert list(lines) == [2, 3]
+    refused = lines[3]
+    assert isinstance(refused, InvalidExample)
+    assert "never closed" in refused.message
+
+
+@pytest.mark.parametrize(
+    ("first_line", "is_csv"),
+    [
+        (b"label,text\n", True),
+        (b"\xef\xbb\xbftext\r\n", True),
+        (b'"text","label"\n', True),
+        (b'{"text": "a", "label": "b"}\n', False),
+        (b'{"label": "x,text"}\n', False),
+        (b"so he said, a text\n", False),
+        (b"", False),
+        (b"\xff\xfe\x00text", False),
+    ],
+)
+def test_csv_is_known_by_its_header(first_line: bytes, is_csv: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    """A header with a column of texts tells CSV from JSON Lines, whatever the file's name."""
+    assert looks_like_csv(first_line) == is_csv
 
 
 def test_no_task() -> None:

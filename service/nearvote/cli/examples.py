@@ -21,6 +21,7 @@ from nearvote.cli.output import (
     encodable,
     err,
     fail,
+    moment,
     out,
     print_json,
     print_table,
@@ -32,11 +33,12 @@ from nearvote.client.errors import ClientError
 from nearvote.client.sync import Client
 from nearvote.errors import NearvoteError
 from nearvote.examples.example import Draft, Example
-from nearvote.examples.files import ExampleFile, example_to_line, time_of_text
+from nearvote.examples.files import ExampleFile, example_to_line, looks_like_csv
 from nearvote.limits import Limits, check_text
 
 app = typer.Typer(help="Add, import, export, list, search and delete examples.", no_args_is_help=True)
 
+_LONGEST_HEADER = 4096  # bytes
 _CHUNK = 128  # examples a message of an import; each is acknowledged
 _ITEM_OVERHEAD = 1024  # bytes that an example's other fields may take in a message
 _SHOWN_PROBLEMS = 20
@@ -53,7 +55,9 @@ def add(
     weight: Annotated[float, typer.Option(help="How much its vote counts, 0.001 to 100.")] = 1.0,
     source: Annotated[str, typer.Option(help="Where it comes from.")] = "",
     subject: Annotated[str, typer.Option(help="An id of who the text is about or from.")] = "",
-    expires: Annotated[str, typer.Option(help="When it ends, such as 2030-01-31T12:00:00Z.")] = "",
+    expires: Annotated[
+        int | None, typer.Option(parser=moment, metavar="TIME", help="When it ends, such as 2030-01-31T12:00:00Z.")
+    ] = None,
     as_json: Json = False,
     address: Address = ADDRESS,
 ) -> None:
@@ -66,7 +70,7 @@ def add(
             weight=weight,
             source=encodable(source),
             subject=encodable(subject),
-            expires_us=time_of_text(expires) if expires else None,
+            expires_us=expires,
         )
     if as_json:
         print_json({**json.loads(example_to_line(saved.example)), "created": saved.created})
@@ -77,7 +81,8 @@ def add(
 @app.command("import")
 def import_(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="JSON Lines, or CSV with a header; - for standard input.")
+        Path,
+        typer.Argument(metavar="FILE", help="JSON Lines, or CSV with a header that has text; - for standard input."),
     ],
     task: Annotated[str, typer.Option("--task", "-t", help="The task of examples that name none.")] = "",
     skip_invalid: Annotated[
@@ -90,8 +95,8 @@ def import_(
     A JSON line has `text`, `labels` (or `label`), and perhaps `task`, `weight`, `source`, `subject`, `expires`; a CSV
     file has columns of these names, labels separated by |. Importing a file twice is importing it once.
     """
-    is_csv = file.suffix.lower() == ".csv"
     with _seekable(file) as stream, service(address) as client:
+        is_csv = file.suffix.lower() == ".csv" or looks_like_csv(stream.readline(_LONGEST_HEADER))
         if not skip_invalid and _run(client, stream, task, "checking", is_csv=is_csv, validate_only=True)[2]:
             fail("nothing was imported: mend these lines, or import the rest with --skip-invalid", Exit.INVALID_LINES)
         valid, created, invalid = _run(client, stream, task, "importing", is_csv=is_csv, validate_only=False)
@@ -129,8 +134,10 @@ def list_(
 ) -> None:
     """List a task's examples, in the order of their ids."""
     with service(address) as client:
-        examples = list(islice(client.list_examples(task, label=label, source=source), limit))
-    _show([(example, None) for example in examples], as_json=as_json)
+        examples = list(islice(client.list_examples(task, label=label, source=source), limit + 1))
+    _show([(example, None) for example in examples[:limit]], as_json=as_json)
+    if len(examples) > limit:
+        err.print(f"there are more: these are the first {limit}, and --limit shows others", highlight=False)
 
 
 @app.command()
@@ -205,7 +212,7 @@ def _run(
             created += progress.created_count
             problems += [(line, str(error)) for line, error in progress.rejections.items()]
             bar(progress.last_line, line_count)
-    except ClientError:
+    except (ClientError, KeyboardInterrupt):
         if not validate_only:
             err.print(f"{valid} examples were stored before this; importing the file again adds the rest")
         raise

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from datetime import UTC, datetime
 from itertools import islice
 from typing import Annotated, Any
 
@@ -16,6 +15,7 @@ from nearvote.cli.output import (
     encodable,
     err,
     fail,
+    moment,
     out,
     print_json,
     print_table,
@@ -30,13 +30,14 @@ from nearvote.learn.preview import Flip
 app = typer.Typer(help="Submit corrections; list, preview, promote, reject and revoke them.", no_args_is_help=True)
 
 _SHOWN = 20
-_TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"]
 
 Task = Annotated[str, typer.Option("--task", "-t", help="Their task.")]
 Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Ids, as `list` shows them.")]
 Source = Annotated[str, typer.Option(help="Those of this source that are pending, instead of ids.")]
-Since = Annotated[datetime | None, typer.Option(formats=_TIMES, help="Submitted at this time, UTC, or later.")]
-Until = Annotated[datetime | None, typer.Option(formats=_TIMES, help="Submitted before this time, UTC.")]
+Since = Annotated[
+    int | None, typer.Option(parser=moment, metavar="TIME", help="Submitted then or later, UTC where it names no zone.")
+]
+Until = Annotated[int | None, typer.Option(parser=moment, metavar="TIME", help="Submitted before then.")]
 
 
 @app.command()
@@ -197,7 +198,7 @@ def revoke(
 ) -> None:
     """Take back what a source has submitted: drop what is pending, undo what is promoted."""
     with service(address) as client:
-        done = client.revoke_feedback(encodable(source), task=task, from_us=_micros(since), until_us=_micros(until))
+        done = client.revoke_feedback(encodable(source), task=task, from_us=since or 0, until_us=until or 0)
     if as_json:
         print_json(
             {
@@ -216,16 +217,10 @@ def revoke(
     )
 
 
-def _selection(
-    task: str, ids: list[str] | None, source: str, since: datetime | None, until: datetime | None
-) -> Selection:
+def _selection(task: str, ids: list[str] | None, source: str, since: int | None, until: int | None) -> Selection:
     if bool(ids) == bool(source or since or until):
         fail("name IDs, or --source, --since or --until", Exit.USAGE)
-    return Selection(task, tuple(ids or ()), encodable(source), _micros(since), _micros(until))
-
-
-def _micros(time: datetime | None) -> int:
-    return 0 if time is None else round(time.replace(tzinfo=UTC).timestamp() * 1e6)
+    return Selection(task, tuple(ids or ()), encodable(source), since or 0, until or 0)
 
 
 def _document(feedback: Feedback) -> dict[str, Any]:

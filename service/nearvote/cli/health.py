@@ -50,5 +50,6 @@ def _fail(error: Any, address: str, service: str) -> NoReturn:
     if code is grpc.StatusCode.NOT_FOUND:
         fail(f"there is no service {service} at {address}", Exit.USAGE)
     if code is grpc.StatusCode.UNAVAILABLE:
-        fail(f"nobody answers at {address}", Exit.NO_SERVICE)
+        trust = ", or it and this client do not trust one another's certificates" if given().get("tls_ca") else ""
+        fail(f"nobody answers at {address}{trust}", Exit.NO_SERVICE)
     fail(f"{address} did not say how it is: {code.name}", Exit.FAILED)

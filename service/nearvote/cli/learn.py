@@ -164,12 +164,15 @@ def evaluate(
         fail("a goal or --validation is for a fit, and --no-fit leaves it out", Exit.USAGE)
     with endings():
         drafts = _read(examples)
+        messages_read = _read(messages, source_field=group or "source")
         expected = [
             Expected(draft.text, () if oos and draft.labels == (oos,) else draft.labels, draft.source)
-            for draft in _read(messages, source_field=group or "source")
+            for draft in messages_read
         ]
         if group and not any(one.group for one in expected):
             fail(f"no message has a field '{group}'", Exit.USAGE)
+        if oos and not any(draft.labels == (oos,) for draft in (*drafts, *messages_read)):
+            fail(f"no example and no message has the label '{oos}' that --oos names", Exit.USAGE)
         held_out = _validation_messages(validation, oos) if validation else ()
         former = None
         if baseline:

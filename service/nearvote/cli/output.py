@@ -21,7 +21,8 @@ from nearvote.cli.access import ADDRESS_VARIABLE, given
 from nearvote.client.calls import DEFAULT_ADDRESS
 from nearvote.client.errors import ClientError, ServiceError, ServiceUnreachable
 from nearvote.client.sync import Client
-from nearvote.errors import NearvoteError
+from nearvote.errors import InvalidExample, NearvoteError
+from nearvote.examples.files import time_of_text
 
 out = Console(soft_wrap=True)
 err = Console(stderr=True, soft_wrap=True)
@@ -46,6 +47,14 @@ Json = Annotated[bool, typer.Option("--json", help="For programs: one JSON objec
 ADDRESS = DEFAULT_ADDRESS
 
 _LEAST_WIDTH = 20  # of a table's last column, however narrow the terminal
+
+
+def moment(text: str) -> int:
+    """An option's time, in microseconds since 1970-01-01 UTC."""
+    try:
+        return time_of_text(text)
+    except InvalidExample:
+        raise typer.BadParameter(f"'{text}' is no time such as 2026-11-21 or 2026-11-21T12:00:00Z") from None
 
 
 @contextlib.contextmanager

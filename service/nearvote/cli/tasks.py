@@ -20,6 +20,14 @@ Benign = Annotated[str | None, typer.Option(help="The label that means: nothing 
 OutOfScope = Annotated[str | None, typer.Option(help="The label of examples of what the task is not about.")]
 K = Annotated[int | None, typer.Option("-k", help="Neighbours that vote.")]
 Temperature = Annotated[float | None, typer.Option(help="Similarity by which a vote falls to 1/e.")]
+SurfaceWeight = Annotated[float | None, typer.Option(help="Weight of the surface view's vote, 0 to 1.")]
+SurfaceExponent = Annotated[
+    float | None, typer.Option(help="In the surface view, half the similarity has half the vote to this power.")
+]
+GroupShare = Annotated[
+    float | None, typer.Option("--max-group-share", help="Part of the voters that may be of one source, 0 to 1.")
+]
+ScopeFloor = Annotated[float | None, typer.Option(help="In-scope score below which it abstains, 0 to 1.")]
 ClassSize = Annotated[float | None, typer.Option(help="How far votes are corrected for class size, 0 to 1.")]
 SimilarityFloor = Annotated[float | None, typer.Option(help="Nearest similarity below which it abstains, -1 to 1.")]
 MarginFloor = Annotated[float | None, typer.Option(help="Margin below which it abstains, 0 to 1.")]
@@ -33,6 +41,18 @@ ReviewScore = Annotated[
 ]
 BlockScore = Annotated[
     list[str] | None, typer.Option(metavar="LABEL=SCORE", help="Stop from this score on; LABEL= for never.")
+]
+
+
+LabelThreshold = Annotated[
+    list[str] | None,
+    typer.Option(metavar="LABEL=SCORE", help="Give a label from this score on; LABEL= for the task's threshold."),
+]
+LabelMargin = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="LABEL=MARGIN", help="A label is ambiguous below this margin; LABEL= for the task's margin floor."
+    ),
 ]
 
 
@@ -78,13 +98,19 @@ def create(
     out_of_scope: OutOfScope = None,
     k: K = None,
     temperature: Temperature = None,
+    surface_weight: SurfaceWeight = None,
+    surface_exponent: SurfaceExponent = None,
+    max_group_share: GroupShare = None,
     class_size_exponent: ClassSize = None,
     similarity_floor: SimilarityFloor = None,
+    scope_floor: ScopeFloor = None,
     margin_floor: MarginFloor = None,
     score_threshold: ScoreThreshold = None,
     abstention_action: AbstentionAction = None,
     review_score: ReviewScore = None,
     block_score: BlockScore = None,
+    label_threshold: LabelThreshold = None,
+    label_margin_floor: LabelMargin = None,
     address: Address = ADDRESS,
 ) -> None:
     """Create a task."""
@@ -103,12 +129,21 @@ def create(
         out_of_scope_label=out_of_scope,
         k=k,
         temperature=temperature,
+        surface_weight=surface_weight,
+        surface_exponent=surface_exponent,
+        max_group_share=max_group_share,
         class_size_exponent=class_size_exponent,
         similarity_floor=similarity_floor,
+        scope_floor=scope_floor,
         margin_floor=margin_floor,
         score_threshold=score_threshold,
         abstention_action=abstention_action,
-        label_scores={"review_score": review_score, "block_score": block_score},
+        label_scores={
+            "review_score": review_score,
+            "block_score": block_score,
+            "score_threshold": label_threshold,
+            "margin_floor": label_margin_floor,
+        },
     )
     with service(address) as client:
         created = client.create_task(task)
@@ -127,13 +162,19 @@ def update(
     out_of_scope: OutOfScope = None,
     k: K = None,
     temperature: Temperature = None,
+    surface_weight: SurfaceWeight = None,
+    surface_exponent: SurfaceExponent = None,
+    max_group_share: GroupShare = None,
     class_size_exponent: ClassSize = None,
     similarity_floor: SimilarityFloor = None,
+    scope_floor: ScopeFloor = None,
     margin_floor: MarginFloor = None,
     score_threshold: ScoreThreshold = None,
     abstention_action: AbstentionAction = None,
     review_score: ReviewScore = None,
     block_score: BlockScore = None,
+    label_threshold: LabelThreshold = None,
+    label_margin_floor: LabelMargin = None,
     address: Address = ADDRESS,
 ) -> None:
     """Change a task's labels or policy."""
@@ -146,12 +187,21 @@ def update(
             out_of_scope_label=out_of_scope,
             k=k,
             temperature=temperature,
+            surface_weight=surface_weight,
+            surface_exponent=surface_exponent,
+            max_group_share=max_group_share,
             class_size_exponent=class_size_exponent,
             similarity_floor=similarity_floor,
+            scope_floor=scope_floor,
             margin_floor=margin_floor,
             score_threshold=score_threshold,
             abstention_action=abstention_action,
-            label_scores={"review_score": review_score, "block_score": block_score},
+            label_scores={
+                "review_score": review_score,
+                "block_score": block_score,
+                "score_threshold": label_threshold,
+                "margin_floor": label_margin_floor,
+            },
         )
         for known, wanted in ((False, add_label or []), (True, remove_label or [])):
             for label in wanted:

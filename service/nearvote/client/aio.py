@@ -64,6 +64,7 @@ class AsyncClient:
         access.check(address)
         credentials, options = access.credentials, calls.CHANNEL_OPTIONS
         self._address = address
+        self._secure = credentials is not None
         self._timeout_seconds = timeout_seconds
         self._metadata = access.metadata
         self._channel = (
@@ -152,7 +153,7 @@ class AsyncClient:
     ) -> Saved:
         """Adds an example, or replaces what is given of the one with this text."""
         return await self._do(
-            calls.create_example(Draft(task, text, tuple(labels), weight, source, subject, expires_us))
+            calls.create_example(Draft(task, text, calls.listed(labels, "labels"), weight, source, subject, expires_us))
         )
 
     async def add_examples(self, drafts: Sequence[Draft]) -> list[Example]:
@@ -325,7 +326,9 @@ class AsyncClient:
             text: The text.
             example_id: The example, instead of a text.
         """
-        return await self._do(feedback.submit(Correction(key, task, tuple(labels), source, text, example_id)))
+        return await self._do(
+            feedback.submit(Correction(key, task, calls.listed(labels, "labels"), source, text, example_id))
+        )
 
     async def get_feedback(self, id_: str) -> Feedback:
         """Reads a correction."""
@@ -375,14 +378,14 @@ class AsyncClient:
         try:
             return call.read(await method(call.request, timeout=self._timeout_seconds, metadata=self._metadata))
         except grpc.RpcError as error:
-            raise error_of_call(cast("FailedCall", error), self._address) from error
+            raise error_of_call(cast("FailedCall", error), self._address, secure=self._secure) from error
 
     async def _stream(self, service: str, method: str, request: Any) -> AsyncIterator[Any]:
         try:
             async for reply in getattr(self._stubs[service], method)(request, metadata=self._metadata):
                 yield reply
         except grpc.RpcError as error:
-            raise error_of_call(cast("FailedCall", error), self._address) from error
+            raise error_of_call(cast("FailedCall", error), self._address, secure=self._secure) from error
 
 
 async def _each(items: Iterable[_T] | AsyncIterable[_T]) -> AsyncIterator[_T]:

@@ -160,9 +160,22 @@ class StreamAnswer:
     error: ServiceError | None
 
 
+def listed(names: Sequence[str], what: str) -> tuple[str, ...]:
+    """Several names, where one alone would be taken for its letters.
+
+    Raises:
+        TypeError: It is one.
+    """
+    if isinstance(names, str):
+        raise TypeError(f"{what} is a list: [{names!r}]")
+    return tuple(names)
+
+
 def classify(text: str, names: Sequence[str], options: Options) -> Call[Classification]:
     """Labels one text."""
-    request = classification.ClassifyRequest(text=text, tasks=names, options=wire.options_to_wire(options))
+    request = classification.ClassifyRequest(
+        text=text, tasks=listed(names, "tasks"), options=wire.options_to_wire(options)
+    )
     return Call(
         "classification", "Classify", request, lambda reply: wire.classification_from_wire(reply.classification)
     )
@@ -170,7 +183,9 @@ def classify(text: str, names: Sequence[str], options: Options) -> Call[Classifi
 
 def classify_batch(texts: Sequence[str], names: Sequence[str], options: Options) -> Call[list[Classification]]:
     """Labels many texts."""
-    request = classification.BatchClassifyRequest(texts=texts, tasks=names, options=wire.options_to_wire(options))
+    request = classification.BatchClassifyRequest(
+        texts=texts, tasks=listed(names, "tasks"), options=wire.options_to_wire(options)
+    )
     return Call(
         "classification",
         "BatchClassify",
@@ -184,7 +199,7 @@ def stream_request(
 ) -> classification.StreamClassifyRequest:
     """One text of a stream."""
     return classification.StreamClassifyRequest(
-        correlation_id=str(index), text=text, tasks=names, options=wire.options_to_wire(options)
+        correlation_id=str(index), text=text, tasks=listed(names, "tasks"), options=wire.options_to_wire(options)
     )
 
 

@@ -62,16 +62,26 @@ class ServiceError(ClientError):
         self.retry_seconds = retry_seconds
 
 
-def error_of_call(error: FailedCall, address: str) -> ClientError:
-    """What a failed call means."""
+def error_of_call(error: FailedCall, address: str, *, secure: bool) -> ClientError:
+    """What a failed call means.
+
+    Args:
+        error: The failure.
+        address: Where the service should be.
+        secure: Whether the client speaks TLS.
+    """
     code = error.code()
     details = error.details() or ""
     status = _status(error)
     if status is None and code is grpc.StatusCode.UNAVAILABLE:
+        trust = (
+            "check the authority (--tls-ca), the name in the service's certificate, and the client's own certificate"
+        )
         if any(word in details.lower() for word in _TLS_WORDS):
+            return ServiceUnreachable(f"the service at {address} and this client do not trust one another: {trust}")
+        if secure:  # a server that wants a certificate may just hang up
             return ServiceUnreachable(
-                f"the service at {address} and this client do not trust one another: check the authority (--tls-ca), "
-                "the name in the service's certificate, and the client's own certificate"
+                f"no nearvote service answers at {address}, or it and this client do not trust one another: {trust}"
             )
         return ServiceUnreachable(
             f"no nearvote service answers at {address}: start one with `nearvote serve`; one with TLS takes --tls-ca"

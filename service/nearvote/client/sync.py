@@ -64,6 +64,7 @@ class Client:
         access.check(address)
         credentials, options = access.credentials, calls.CHANNEL_OPTIONS
         self._address = address
+        self._secure = credentials is not None
         self._timeout_seconds = timeout_seconds
         self._metadata = access.metadata
         self._channel = (
@@ -145,7 +146,9 @@ class Client:
         expires_us: int | None = None,
     ) -> Saved:
         """Adds an example, or replaces what is given of the one with this text."""
-        return self._do(calls.create_example(Draft(task, text, tuple(labels), weight, source, subject, expires_us)))
+        return self._do(
+            calls.create_example(Draft(task, text, calls.listed(labels, "labels"), weight, source, subject, expires_us))
+        )
 
     def add_examples(self, drafts: Sequence[Draft]) -> list[Example]:
         """Adds many examples, all or none."""
@@ -305,7 +308,9 @@ class Client:
             text: The text.
             example_id: The example, instead of a text.
         """
-        return self._do(feedback.submit(Correction(key, task, tuple(labels), source, text, example_id)))
+        return self._do(
+            feedback.submit(Correction(key, task, calls.listed(labels, "labels"), source, text, example_id))
+        )
 
     def get_feedback(self, id_: str) -> Feedback:
         """Reads a correction."""
@@ -354,10 +359,10 @@ class Client:
         try:
             return call.read(method(call.request, timeout=self._timeout_seconds, metadata=self._metadata))
         except grpc.RpcError as error:
-            raise error_of_call(cast("FailedCall", error), self._address) from error
+            raise error_of_call(cast("FailedCall", error), self._address, secure=self._secure) from error
 
     def _stream(self, service: str, method: str, request: Any) -> Iterator[Any]:
         try:
             yield from getattr(self._stubs[service], method)(request, metadata=self._metadata)
         except grpc.RpcError as error:
-            raise error_of_call(cast("FailedCall", error), self._address) from error
+            raise error_of_call(cast("FailedCall", error), self._address, secure=self._secure) from error

@@ -21,6 +21,12 @@ _MICROSECOND = timedelta(microseconds=1)
 _EXPORTED = frozenset({"id", "created_us", "updated_us"})
 
 
+def looks_like_csv(first_line: bytes) -> bool:
+    """Whether a file begins with a header of CSV that has a column of texts; a line of JSON is no such header."""
+    header = first_line.decode("utf-8-sig", errors="replace").strip()
+    return not header.startswith("{") and "text" in next(csv.reader([header]), [])
+
+
 class ExampleFile:
     """Reads examples, line by line, keeping none.
 
@@ -66,13 +72,17 @@ class ExampleFile:
 
     def _csv_records(self) -> Iterator[tuple[int, Any]]:
         lines = _CountedLines(self._lines)
-        reader = csv.DictReader(lines)
+        reader = csv.DictReader(lines, strict=True)
         while True:
+            before = lines.number
             try:
                 record = next(reader)
             except StopIteration:
                 return
             except csv.Error as error:
+                if lines.ended:  # else all that follows would be taken for one text
+                    yield before + 1, InvalidExample("a quotation mark that opens here is never closed")
+                    return
                 yield lines.number, InvalidExample(f"this is not a line of CSV: {error}")
                 continue
             if any(_is_broken(name) for name in reader.fieldnames or ()):
@@ -84,13 +94,11 @@ class ExampleFile:
         if not isinstance(record, dict):
             raise InvalidExample("this is not a JSON object")
         self.ignored_fields |= record.keys() - _FIELDS - _EXPORTED - {self._source_field}
-        labels = record.get("labels", [record["label"]] if "label" in record else [])
+        labels = _labels_of(record)
         text, task = record.get("text"), record.get("task", self._task)
         weight, source = record.get("weight", 1.0), record.get(self._source_field, "")
         if not isinstance(text, str):
             raise InvalidExample("text is missing, or not a string", field="text")
-        if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
-            raise InvalidExample("labels is not a list of strings", field="labels")
         if not isinstance(task, str) or not task:
             raise InvalidExample("task is missing: name it in the file, or with --task", field="task")
         if isinstance(weight, bool) or not isinstance(weight, int | float):
@@ -155,6 +163,13 @@ def text_of_time(micros: int) -> str:
     return (_EPOCH + micros * _MICROSECOND).isoformat()
 
 
+def _labels_of(record: dict[str, Any]) -> list[str]:
+    labels = record.get("labels", [record["label"]] if "label" in record else [])
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        raise InvalidExample("labels is not a list of strings", field="labels")
+    return labels
+
+
 def _encodable(text: str) -> str:
     return text.encode(errors="replace").decode()
 
@@ -165,12 +180,17 @@ class _CountedLines:
     def __init__(self, lines: Iterable[bytes]) -> None:
         self._lines = iter(lines)
         self.number = 0
+        self.ended = False
 
     def __iter__(self) -> Iterator[str]:
         return self
 
     def __next__(self) -> str:
-        line = next(self._lines)
+        try:
+            line = next(self._lines)
+        except StopIteration:
+            self.ended = True
+            raise
         self.number += 1
         return line.decode("utf-8-sig" if self.number == 1 else "utf-8", errors="surrogateescape")
 
@@ -181,6 +201,8 @@ def _is_broken(text: str) -> bool:
 
 def _record_of(cells: dict[str, Any]) -> Any:
     """A line of CSV as its JSON would be, or what is wrong with it."""
+    if any(cell.strip() for cell in cells.get(None) or ()):  # type: ignore[call-overload]  # the reader's own key
+        return InvalidExample("it has more cells than the header: a text with commas stands in quotation marks")
     record: dict[str, Any] = {name: cell for name, cell in cells.items() if name is not None and cell}
     if any(_is_broken(cell) for cell in record.values()):
         return InvalidExample("this line is not UTF-8: save the file as UTF-8")

@@ -88,6 +88,13 @@ async def open_store(
     places, revision = read
     stored = places.space
     if stored.key != space.key:
+        if stored.model == space.model:
+            raise EncoderMismatch(
+                f"the stored vectors are of {stored.model} in another version, precision, or way of reading texts "
+                f"({stored.key}, and now it would be {space.key}): set `html`, `precision` and `model_revision` as "
+                f"they were, or embed the examples again by `nearvote reindex --model {space.model}` with the settings "
+                "that the service is to have, and its --data-dir"
+            )
         raise EncoderMismatch(
             f"the stored vectors are of {stored.model} ({stored.key}), and this encoder is {space.model} "
             f"({space.key}): start with the former, or embed the examples again with "

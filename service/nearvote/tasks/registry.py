@@ -340,7 +340,9 @@ class TaskRegistry:
         task = await self.get(tenant, name)
         count = (await self._store.class_sizes(tenant, name)).total
         if count and not force:
-            raise TaskNotEmpty(f"task '{name}' has {count} examples; delete them with it by force", field="force")
+            raise TaskNotEmpty(
+                f"task '{name}' has {count} examples; delete them with it by force (`--force`)", field="force"
+            )
         async with self._audit.recording(tenant, by, [change_of_task(Action.TASK_DELETED, task, None, count)]):
             # The task first: cut short in between, its examples are out of sight, and go when it is deleted again.
             await self._stored.delete(tenant, name)

@@ -156,6 +156,11 @@ class Task:
                 f"policy.labels[{label}]",
                 "the policy names a label that the task does not have; add the label or take it out of the policy",
             )
+            _check(
+                own.review_score is None or own.block_score is None or own.review_score <= own.block_score,
+                f"policy.labels[{label}]",
+                "what is blocked is never reviewed: review_score must be block_score or less",
+            )
             for name in ("review_score", "block_score", "score_threshold", "margin_floor"):
                 value = getattr(own, name)
                 if value is not None:
