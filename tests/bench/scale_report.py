@@ -183,29 +183,36 @@ def _bytes(rows: Rows) -> list[str]:
         lines.append((f"**{name}**", *(f"**{_each(rows, way, of):,.0f}**" for way in ways)))
     small, large = min(rows), max(rows)
     fixed = sum(rows[large]["kept"][ways[0]]["disk_mib"].get(name, 0.0) for name in _FIXED)
+    fewer = "".join(f"; {way}: to {most:,}" for way in ways if (most := max(_having(rows, way))) < large)
     return [
         "## What an example takes",
         (
-            f"Bytes that an example adds, from {small:,} to {large:,} of them:"
+            f"Bytes that an example adds, from {small:,} to {large:,} of them{fewer}."
             if len(rows) > 1
             else f"Bytes an example, of {large:,}; what a store takes anyway is in them, so they are too high:"
         ),
         _table(("on disk", *ways), lines),
         _text(f"""
-            Beside these {fixed:.0f} MiB of log and small files. The slots take their place before a task is fitted,
-            too; a fit adds a graph as large as that of the meaning view.
+            Beside these {fixed:.0f} MiB of log and small files. The slots take their place on the disk before a task
+            is fitted, too, and are read as they are searched: no task was fitted here. A fit adds pages of one slot, 4
+            bytes a dimension, where the meaning view's are read less then, and a graph as large as that view's.
         """),
     ]
 
 
 def _ways(rows: Rows) -> list[str]:
-    """The ways to keep vectors that were measured at each size."""
-    return [way for way in next(iter(rows.values()))["kept"] if all(way in row["kept"] for row in rows.values())]
+    """The ways to keep vectors that were measured, first of the smallest store."""
+    return [*rows[min(rows)]["kept"]]
+
+
+def _having(rows: Rows, way: str) -> list[int]:
+    """The sizes at which a way was measured."""
+    return [count for count, row in rows.items() if way in row["kept"]]
 
 
 def _each(rows: Rows, way: str, of: Callable[[Row], float]) -> float:
     """Bytes that an example adds to what is measured in MiB, by the smallest and the largest store."""
-    small, large = min(rows), max(rows)
+    small, large = min(_having(rows, way)), max(_having(rows, way))
     if small == large:
         return of(rows[large]["kept"][way]) * _MIB / large
     return (of(rows[large]["kept"][way]) - of(rows[small]["kept"][way])) * _MIB / (large - small)
