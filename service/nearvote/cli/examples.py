@@ -258,6 +258,7 @@ def _seekable(file: Path) -> Iterator[IO[bytes]]:
         if str(file) == "-" or not stream.seekable():
             copy = stack.enter_context(tempfile.TemporaryFile())
             shutil.copyfileobj(stream, copy)
+            copy.seek(0)
             stream = copy
         yield stream
 
