@@ -19,7 +19,8 @@ texts = json.loads(Path(sys.argv[2]).read_text())
 async def main() -> None:
     """Measures and prints JSON."""
     arguments = EngineArgs(model_name_or_path=sys.argv[1], engine="torch", device="cpu", bettertransformer=False)
-    async with AsyncEmbeddingEngine.from_args(arguments) as engine:
+    engine = AsyncEmbeddingEngine.from_args(arguments)
+    async with engine:  # which gives nothing
         await engine.embed(sentences=texts[:64])
         began = time.perf_counter()
         for start in range(0, len(texts), _BULK):

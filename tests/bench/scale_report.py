@@ -43,7 +43,7 @@ def document(known: Mapping[str, Row], performance: Row) -> str:
     """
     rows = {int(count): known[count] for count in sorted(known, key=int)}
     sections = [
-        _head(rows, performance),
+        _head(rows),
         _writing(rows),
         _searching(rows),
         _bytes(rows),
@@ -55,15 +55,10 @@ def document(known: Mapping[str, Row], performance: Row) -> str:
     return "\n\n".join("\n\n".join(section) for section in sections) + "\n"
 
 
-def _head(rows: Rows, performance: Row) -> list[str]:
+def _head(rows: Rows) -> list[str]:
     text_bytes = statistics.mean(row["text_bytes"] for row in rows.values())
     ngrams = statistics.mean(row["ngrams"] for row in rows.values())
     counts = _list([f"{count:,}" for count in rows])
-    idle = [
-        f"{row['search_p50'] * _MS:.1f} ms among {row['examples']:,}"
-        for row in performance["growth"]
-        if row["examples"] in rows
-    ]
     larger = "" if max(rows) >= 1_000_000 else "No larger store was measured: of those, all here is reckoned."
     return [
         "# Scaling",
@@ -75,10 +70,10 @@ def _head(rows: Rows, performance: Row) -> list[str]:
             vector for each. A shard of a Qdrant server has the same files; no server was measured.
         """),
         *([larger] if larger else []),
-        _text(f"""
+        _text("""
             Times are seconds of a core, without waiting for the disk or for a turn. The machine had other work
-            meanwhile, which makes a core slower, too: compare these rows with one another. With less beside it a search
-            in both views takes {_list(idle)} ([performance](performance.md)).
+            meanwhile, which makes a core slower, too: compare these rows with one another. A search here is the
+            engine's alone; [performance](performance.md) has searches with all that nearvote does for them.
         """),
     ]
 
@@ -165,6 +160,7 @@ def _searching(rows: Rows) -> list[str]:
             many.
         """),
         _table(head, lines),
+        *(_text(row["remark"]) for row in rows.values() if "remark" in row),
     ]
 
 
