@@ -151,6 +151,7 @@ def document(measured: Mapping[str, Any]) -> str:
         "the other, with the lowest and highest beside it. Mixed lengths are 70 % chat messages, 25 % comments and 5 %",
         "mails of up to 4,000 characters, of public sets, drawn with seed 0 (`tests/bench/texts.py`).",
         "",
+        *([*textwrap.wrap(measured["remark"], 120), ""] if "remark" in measured else []),
         "## Floors and aims",
         "",
         "| what | nearvote | floor | aim | |",

@@ -221,6 +221,7 @@ def test_a_quote_that_is_never_closed() -> None:
         (b"so he said, a text\n", False),
         (b"", False),
         (b"\xff\xfe\x00text", False),
+        (b"label,text\rspam,win\r", False),
     ],
 )
 def test_csv_is_known_by_its_header(first_line: bytes, is_csv: bool) -> None:  # noqa: FBT001 - a parameter of the test

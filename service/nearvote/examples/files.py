@@ -24,7 +24,10 @@ _EXPORTED = frozenset({"id", "created_us", "updated_us"})
 def looks_like_csv(first_line: bytes) -> bool:
     """Whether a file begins with a header of CSV that has a column of texts; a line of JSON is no such header."""
     header = first_line.decode("utf-8-sig", errors="replace").strip()
-    return not header.startswith("{") and "text" in next(csv.reader([header]), [])
+    try:
+        return not header.startswith("{") and "text" in next(csv.reader([header]), [])
+    except csv.Error:  # such as a return within the line
+        return False
 
 
 class ExampleFile:
