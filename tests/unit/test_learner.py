@@ -581,3 +581,16 @@ async def test_messages_go_before_what_learns(shop: Shop, monkeypatch: pytest.Mo
     await shop.fill()
     await shop.learner.check("acme", "spam")
     assert niceness > [os.getpriority(os.PRIO_PROCESS, os.getpid())]
+
+
+async def test_scipy_is_not_loaded_by_the_least_urgent(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its parts are loaded before a thread that gives way needs them: that would hold the interpreter and wait."""
+    loaded_at: list[int] = []
+
+    def load() -> None:
+        loaded_at.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+
+    monkeypatch.setattr(module, "load_scipy", load)
+    await shop.fill()
+    await shop.fit()
+    assert set(loaded_at) == {os.getpriority(os.PRIO_PROCESS, os.getpid())}

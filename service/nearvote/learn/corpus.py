@@ -1,11 +1,12 @@
 """A task's examples as arrays, to be judged in bulk."""
 
+import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import scipy  # not `from scipy import sparse`: SciPy loads its parts as they are first used, and serving uses none
+import scipy  # not `from scipy import sparse`: see `load_scipy`
 
 from nearvote.examples.store import StoredWindow
 from nearvote.text.surface import BUCKETS, SparseVector
@@ -13,6 +14,16 @@ from nearvote.voting.prototypes import labels_matrix, mean_vector
 
 Matrix = npt.NDArray[np.float32]
 Places = npt.NDArray[np.int64]
+
+
+def load_scipy() -> None:
+    """Loads the parts of SciPy that learning takes, and serving does not: else they would be as they are first used.
+
+    To be called where it is not the least urgent: who imports holds the interpreter, and where cores are short such a
+    thread is held up with it, and all others of the process behind it.
+    """
+    for part in ("sparse", "optimize"):
+        importlib.import_module(f"scipy.{part}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

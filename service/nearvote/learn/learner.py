@@ -16,7 +16,7 @@ from nearvote.errors import CannotFit, FitNotFound, InvalidField, NearvoteError,
 from nearvote.examples.example import Draft, example_id
 from nearvote.examples.store import ExampleStore, StoredWindow
 from nearvote.learn.check import check_examples
-from nearvote.learn.corpus import Corpus, corpus_of, texts_of
+from nearvote.learn.corpus import Corpus, corpus_of, load_scipy, texts_of
 from nearvote.learn.finding import Finding
 from nearvote.learn.fitting import Validation, fit_corpus
 from nearvote.learn.goal import Goal, ValidationMessage
@@ -344,6 +344,7 @@ class Learner:
 
     async def _aside(self, work: Callable[..., _T], *arguments: object) -> _T:
         """Runs work in a thread that learns."""
+        await asyncio.to_thread(load_scipy)
         return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: work(*arguments))
 
     async def _corpus(self, tenant: str, task: Task) -> Corpus:
