@@ -12,9 +12,9 @@ import grpc
 import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from prometheus_client import start_http_server
 
 from nearvote.board import FOLLOW_SECONDS
+from nearvote.listening import check_free, listen, serve_metrics
 from nearvote.memory import collect_rarely
 from nearvote.observe.health import HealthMonitor
 from nearvote.observe.logs import log_unhandled
@@ -32,7 +32,6 @@ from nearvote.rpc.reindex import ReindexServicer
 from nearvote.rpc.status import cause_of
 from nearvote.rpc.tasks import TaskServicer
 from nearvote.settings import Settings
-from nearvote.startup_errors import InvalidSetting
 from nearvote.v1 import (
     audit_service_pb2,
     audit_service_pb2_grpc,
@@ -52,7 +51,7 @@ from nearvote.v1 import (
     task_service_pb2_grpc,
 )
 from nearvote.waiting import wait_for_store
-from nearvote.wiring import Access, Parts, Progress, access_of, open_engine, parts_of
+from nearvote.wiring import Parts, Progress, access_of, open_engine, parts_of
 
 _log = structlog.get_logger(__name__)
 
@@ -112,6 +111,7 @@ async def serve(settings: Settings, seed_progress: Progress) -> None:
         StartupError: It can't start; the message says why and what to do.
     """
     asyncio.get_running_loop().set_exception_handler(log_unhandled)
+    check_free(settings.address, settings.metrics_address)
     if not await _store_answers(settings):
         _log.info("stopped")
         return
@@ -147,9 +147,9 @@ async def _serving(settings: Settings, parts: Parts) -> AsyncIterator[Callable[[
     )
     admission = AdmissionInterceptor(settings.limits)
     server = _server(settings, parts, health, admission)
-    _listen(settings, server, parts.access)
+    listen(server, settings.address, parts.access.credentials)
     await health.check()  # the encoder's first computation, which is the slowest, is done before anybody calls
-    metrics_stop = _serve_metrics(settings, parts)
+    metrics_stop = serve_metrics(settings.metrics_address, parts.metrics.registry)
     await server.start()
     collect_rarely()
     background = [
@@ -175,22 +175,11 @@ async def _store_answers(settings: Settings) -> bool:
     access = access_of(settings, Metrics())
     engine = open_engine(settings)
     try:
-        return await wait_for_store(engine, list(_NEEDS), lambda server: _listen(settings, server, access))
+        return await wait_for_store(
+            engine, list(_NEEDS), lambda server: listen(server, settings.address, access.credentials)
+        )
     finally:
         await engine.close()
-
-
-def _listen(settings: Settings, server: grpc.aio.Server, access: Access) -> None:
-    try:
-        if access.credentials is None:
-            server.add_insecure_port(settings.address)
-        else:
-            server.add_secure_port(settings.address, access.credentials)
-    except RuntimeError:
-        raise InvalidSetting(
-            f"{settings.address} can't be listened on: it is taken or not this machine's; name another with --address",
-            field="address",
-        ) from None
 
 
 def _server(
@@ -286,23 +275,6 @@ def _connection_age(settings: Settings) -> list[tuple[str, int]]:
     """Options that end old connections; a call under way on one goes on to its end."""
     seconds = settings.max_connection_age_seconds
     return [("grpc.max_connection_age_ms", round(1_000 * seconds))] if seconds else []
-
-
-def _serve_metrics(settings: Settings, parts: Parts) -> Callable[[], None]:
-    stack = contextlib.ExitStack()
-    if settings.metrics_address == "off":
-        return stack.close
-    host, _, port = settings.metrics_address.rpartition(":")
-    try:
-        http, _ = start_http_server(int(port), host.strip("[]"), parts.metrics.registry)
-    except (OSError, ValueError, OverflowError) as error:
-        raise InvalidSetting(
-            f"{settings.metrics_address} can't be listened on ({error}): name another with --metrics-address, or `off`",
-            field="metrics_address",
-        ) from None
-    stack.callback(http.server_close)
-    stack.callback(http.shutdown)
-    return stack.close
 
 
 async def _check_encoder(parts: Parts) -> None:

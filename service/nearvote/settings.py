@@ -2,7 +2,9 @@
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, Self, cast
 
@@ -20,6 +22,10 @@ from nearvote.startup_errors import InvalidSetting
 
 _DEFAULTS = Limits()
 _MAX_PORT = 65535
+_PREFIX = "NEARVOTE_"
+# What clients and tests read has the same prefix, and what Kubernetes tells of a service that is named nearvote.
+_READ_ELSEWHERE = re.compile(r"CONFIG|API_KEY|SERVER_NAME|TLS_CA|TLS_CLIENT_(CERT|KEY)|EVAL_DATA|TEST_\w+")
+_OF_KUBERNETES = re.compile(r"(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)")
 
 
 def _xdg(variable: str, fallback: str) -> Path:
@@ -29,7 +35,7 @@ def _xdg(variable: str, fallback: str) -> Path:
 class Settings(BaseSettings):
     """What the service can be told. Each has an environment variable: NEARVOTE_ and its name in capitals."""
 
-    model_config = SettingsConfigDict(env_prefix="NEARVOTE_", frozen=True, extra="forbid", env_ignore_empty=True)
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
 
     address: str = Field("127.0.0.1:50051", description="Where gRPC is served: host:port, or unix:path.")
     metrics_address: str = Field(
@@ -279,3 +285,23 @@ def read_settings(flags: dict[str, Any], config: Path | None = None) -> Settings
         raise InvalidSetting(f"{name}: {said}" if name else said, field=name) from None
     except ValueError as error:  # not TOML
         raise InvalidSetting(f"{config} can't be read: {error}", field="config") from None
+
+
+def ignored_variables(environment: Mapping[str, str]) -> dict[str, str]:
+    """Variables that look like settings and are none: mistyped, guessed, or of another version.
+
+    Args:
+        environment: Values of variables by name.
+
+    Returns:
+        For each the variable that may have been meant; empty where none comes close.
+    """
+    settings = [f"{_PREFIX}{name.upper()}" for name in Settings.model_fields]
+    ignored = {}
+    for name, value in environment.items():
+        upper = name.upper()
+        rest = upper.removeprefix(_PREFIX)
+        linked = _OF_KUBERNETES.fullmatch(rest) or value.startswith(("tcp://", "udp://", "sctp://"))
+        if rest != upper and upper not in settings and not _READ_ELSEWHERE.fullmatch(rest) and not linked:
+            ignored[name] = next(iter(get_close_matches(upper, settings, 1, 0.8)), "")
+    return ignored

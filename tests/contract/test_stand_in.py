@@ -120,3 +120,23 @@ async def test_keys(own: StandIn) -> None:
     async with connected(own, "other") as engine:
         with pytest.raises(StoreRefused, match="API key"):
             await engine.ping()
+
+
+@pytest.mark.parametrize("version", ["1.16.9", "v0.9.1"])
+async def test_a_server_that_is_too_old_is_refused(own: StandIn, version: str) -> None:
+    """A server that can't do what is asked of it is refused by its version, until it is a later one."""
+    own.tell(f"version {version}")
+    async with connected(own) as engine:
+        for _ in range(2):
+            with pytest.raises(StoreRefused, match=rf"version {version}: 1\.17 or a later one"):
+                await engine.ping()
+        own.tell("version 1.17.0")
+        await engine.ping()
+
+
+@pytest.mark.parametrize("version", ["1.17.0-dev", "2.0.0", "own"])
+async def test_other_servers_are_taken(own: StandIn, version: str) -> None:
+    """Later servers are taken, and builds of somebody's own, whose version says nothing."""
+    own.tell(f"version {version}")
+    async with connected(own) as engine:
+        await engine.ping()

@@ -30,17 +30,18 @@ def test_a_second_service_on_the_folder_is_refused(plain: Server) -> None:
 
 
 def test_an_address_in_use_is_refused(plain: Server, tmp_path: Path) -> None:
-    """A second service on the same port says what to do."""
-    done = run("serve", "--data-dir", str(tmp_path / "other"), "--model", "hashing", "--address", plain.address)
+    """A second service on the same port says what to do, before it has loaded an encoder."""
+    there = ("serve", "--data-dir", str(tmp_path / "other"), "--model", str(tmp_path / "no encoder"))
+    done = run(*there, "--address", plain.address)
     assert done.returncode == 1
+    assert f"{plain.address} can't be listened on" in done.stderr
     assert "--address" in done.stderr
-    other = f"127.0.0.1:{free_port()}"
-    done = run(
-        "serve", "--data-dir", str(tmp_path / "other"), "--model", "hashing", "--address", other,
-        "--metrics-address", plain.metrics_address,
-    )  # fmt: skip
+    free = f"127.0.0.1:{free_port()}"
+    done = run(*there, "--address", free, "--metrics-address", plain.metrics_address)
     assert done.returncode == 1
+    assert f"{plain.metrics_address} can't be listened on" in done.stderr
     assert "--metrics-address" in done.stderr
+    assert not (tmp_path / "other").exists()
 
 
 def test_the_index_is_built_while_the_service_is_stopped(plain: Server, tmp_path: Path) -> None:
@@ -54,7 +55,9 @@ def test_the_index_is_built_while_the_service_is_stopped(plain: Server, tmp_path
     done = run("optimize", "--data-dir", folder)
     assert (done.returncode, done.stdout.split()[1:]) == (0, ["points", "indexed"])
     assert int(done.stdout.split()[0]) >= 1
-    assert run("optimize", "--data-dir", str(tmp_path / "nowhere")).returncode == 2
+    mistyped = run("optimize", "--data-dir", str(tmp_path / "nowhere"), NEARVOTE_DATADIR="x")
+    assert mistyped.returncode == 2
+    assert "NEARVOTE_DATA_DIR" in mistyped.stderr, "a variable that is no setting is told of"
     plain.start()
     assert "prize" in plain.cli("examples", "list", "-t", "spam").stdout
 

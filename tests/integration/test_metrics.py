@@ -95,6 +95,18 @@ def test_the_version_of_a_task_follows_its_changes(plain: Server) -> None:
     wait_until(lambda: name not in plain.metrics())
 
 
+def test_the_series_of_a_task_go_with_it(start: Start) -> None:
+    """What was counted of a task that is deleted goes away; what was counted of others stays."""
+    server = start()
+    exercise(server)
+    server.cli("tasks", "create", "other", "-l", "a")
+    server.cli("classify", "-t", "other", "hello")
+    wait_until(lambda: server.metric_with("nearvote_shadow_changes_total", 'task="spam"') == 1)
+    server.cli("tasks", "delete", "spam", "--force")
+    wait_until(lambda: not [name for name in server.metrics() if 'task="spam"' in name])
+    assert server.metric_with("nearvote_abstentions_total", 'task="other"') == 1
+
+
 def test_the_end_of_the_certificate_follows_its_file(plain: Server, tmp_path: Path) -> None:
     """The end of the certificate is that of the file, without a restart or a call; without TLS it is 0."""
     name = "nearvote_tls_certificate_not_after_seconds"

@@ -184,8 +184,11 @@ class _Collections(collections_service_pb2_grpc.CollectionsServicer):
 
 
 class _Root(qdrant_pb2_grpc.QdrantServicer):
+    def __init__(self, gate: "_Gate") -> None:
+        self._gate = gate
+
     async def HealthCheck(self, request: Any, context: Any) -> Any:
-        return pb.HealthCheckReply(title="stand-in", version="1.18.0")
+        return pb.HealthCheckReply(title="stand-in", version=self._gate.version)
 
 
 class _Gate(grpc.aio.ServerInterceptor):
@@ -194,6 +197,7 @@ class _Gate(grpc.aio.ServerInterceptor):
     def __init__(self) -> None:
         self.mode = "well"
         self.key = ""
+        self.version = "1.18.0"
         self.shaky: Counter[str] = Counter()
         self.calls: Counter[str] = Counter()
         self.retries: Counter[str] = Counter()
@@ -241,6 +245,8 @@ class _Gate(grpc.aio.ServerInterceptor):
                 self.shaky[refused] = int(count)
             case "key":
                 self.key = argument
+            case "version":
+                self.version = argument
             case "calls":
                 return json.dumps({"calls": self.calls, "retries": +self.retries})
             case _:
@@ -291,7 +297,7 @@ async def serve(port: int, folder: Path) -> None:
     collections_service_pb2_grpc.add_CollectionsServicer_to_server(  # type: ignore[no-untyped-call]
         _Collections(shards), server
     )
-    qdrant_pb2_grpc.add_QdrantServicer_to_server(_Root(), server)  # type: ignore[no-untyped-call]
+    qdrant_pb2_grpc.add_QdrantServicer_to_server(_Root(gate), server)  # type: ignore[no-untyped-call]
     server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
     print("ready", flush=True)

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from nearvote.limits import Limits
-from nearvote.settings import read_settings
+from nearvote.settings import ignored_variables, read_settings
 from nearvote.startup_errors import InvalidSetting
 
 
@@ -169,3 +169,35 @@ def test_key_is_kept_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.qdrant_api_key.get_secret_value() == "hunter2"
     assert "hunter2" not in repr(settings)
     assert "hunter2" not in settings.model_dump_json()
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("NEARVOTE_METRIC_ADDRESS", "NEARVOTE_METRICS_ADDRESS"),
+        ("NEARVOTE_APIKEYS", "NEARVOTE_API_KEYS"),
+        ("nearvote_max_streamz", "NEARVOTE_MAX_STREAMS"),
+        ("NEARVOTE_PORT", ""),
+    ],
+)
+def test_variables_that_are_no_settings(name: str, meant: str) -> None:
+    """A variable that looks like a setting and is none is told of, with the one that may have been meant."""
+    assert ignored_variables({name: "8080", "PATH": "/bin", "NEARVOTE_MODEL": "m"}) == {name: meant}
+
+
+def test_variables_that_others_read() -> None:
+    """What clients read, and what Kubernetes says of a service of this name, is nobody's mistake."""
+    clients = {f"NEARVOTE_{name}": "x" for name in ("API_KEY", "TLS_CA", "TLS_CLIENT_KEY", "SERVER_NAME", "CONFIG")}
+    assert ignored_variables(clients) == {}
+    kubernetes = {
+        "NEARVOTE_SERVICE_HOST": "10.0.0.1",
+        "NEARVOTE_SERVICE_PORT": "50051",
+        "NEARVOTE_SERVICE_PORT_GRPC": "50051",
+        "NEARVOTE_PORT": "tcp://10.0.0.1:50051",
+        "NEARVOTE_PORT_50051_TCP": "tcp://10.0.0.1:50051",
+        "NEARVOTE_PORT_50051_TCP_PROTO": "tcp",
+        "NEARVOTE_PORT_50051_TCP_ADDR": "10.0.0.1",
+        "NEARVOTE_METRICS_SERVICE_HOST": "10.0.0.2",
+        "NEARVOTE_METRICS_PORT": "tcp://10.0.0.2:9464",
+    }
+    assert ignored_variables(kubernetes) == {}

@@ -1,6 +1,7 @@
 """`nearvote serve` and `nearvote optimize`: the commands that are the service, rather than talk to it."""
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,7 +11,7 @@ import typer
 from nearvote.cli.output import Bar, Exit, endings, err, fail, out
 from nearvote.errors import StoreUnavailable
 from nearvote.memory import share_arenas
-from nearvote.settings import Settings, read_settings
+from nearvote.settings import Settings, ignored_variables, read_settings
 
 Config = Annotated[Path | None, typer.Option("--config", "-c", help="A TOML file of settings. [env: NEARVOTE_CONFIG]")]
 DataDir = Annotated[Path | None, typer.Option(help="Folder of the embedded store. [env: NEARVOTE_DATA_DIR]")]
@@ -119,7 +120,9 @@ def _logged(done: int, total: int) -> None:
 
 
 def settings_of(config: Path | None, **flags: Any) -> Settings:
-    """The settings by flags, environment and file; a wrong one ends the command."""
+    """The settings by flags, environment and file; a wrong one ends the command, an unknown variable is told of."""
+    import structlog  # noqa: PLC0415
+
     from nearvote.observe.logs import configure_logs  # noqa: PLC0415
     from nearvote.startup_errors import InvalidSetting  # noqa: PLC0415
 
@@ -128,4 +131,6 @@ def settings_of(config: Path | None, **flags: Any) -> Settings:
     except InvalidSetting as error:
         fail(error.message, Exit.USAGE)
     configure_logs(settings.log_level, settings.log_format)
+    for name, meant in ignored_variables(os.environ).items():
+        structlog.get_logger(__name__).warning("variable_ignored", name=name, **({"meant": meant} if meant else {}))
     return settings

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Literal, TypeVar
@@ -44,6 +45,9 @@ _TRIED_AGAIN = {
 # failures of their own as well, where a new connection helps nothing and costs little.
 _GARBLED = {grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL}
 
+# The first that decides by itself whether a point is to be replaced, on which whoever writes documents relies.
+_OLDEST = (1, 17)
+
 # Waiting does not mend these.
 _REFUSALS = {
     grpc.StatusCode.UNAUTHENTICATED,
@@ -77,6 +81,7 @@ class ServerEngine:
         self._reconnect = reconnect
         self._connected_at = time.monotonic()
         self._closing: set[asyncio.Task[None]] = set()
+        self._is_known = False
 
     @classmethod
     def connect(
@@ -246,8 +251,24 @@ class ServerEngine:
         """Nothing: the server does it by itself."""
 
     async def ping(self) -> None:
-        """Returns when the server answers."""
+        """Returns when the server answers.
+
+        Raises:
+            StoreRefused: It is too old, or lets us in nowhere.
+            StoreUnavailable: It does not answer.
+        """
         await self._answer(self._client.get_collections())
+        if not self._is_known:
+            self._check_version((await self._answer(self._client.info())).version)
+            self._is_known = True
+
+    @staticmethod
+    def _check_version(version: str) -> None:
+        numbers = re.match(r"v?(\d+)\.(\d+)", version)  # a build of one's own may have none
+        if numbers and tuple(map(int, numbers.groups())) < _OLDEST:
+            raise StoreRefused(
+                f"the Qdrant server is of version {version}: {'.'.join(map(str, _OLDEST))} or a later one is needed"
+            )
 
     async def close(self) -> None:
         """Closes the connection."""

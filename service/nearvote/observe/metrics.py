@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import fields
 
 from prometheus_client import (
@@ -153,7 +154,17 @@ class Metrics:
             registry=registry,
         )
         self._build = Info("nearvote_build", "What is running.", registry=registry)
+        self._of_tasks = (
+            self._predictions,
+            self._abstentions,
+            self._similarity,
+            self._margin,
+            self._feedback,
+            self._shadowed,
+            self._shadow_changes,
+        )
         self._task_labels: set[tuple[str, str, str]] = set()
+        self._missed: set[tuple[str, str]] = set()  # counted, and not told of the last time
         self._counted: set[tuple[str, str, str]] = set()
         self._versioned: set[tuple[str, str]] = set()
         self._changes: set[tuple[str, str, str, str, str]] = set()
@@ -266,13 +277,26 @@ class Metrics:
         self._counted = set(counts)
 
     def policies(self, versions: dict[tuple[str, str], int]) -> None:
-        """Which version each task has, by tenant and task."""
+        """Which version each task has, by tenant and task; told of all that there are, from time to time."""
+        self._forget_tasks_but(versions.keys())
         bounded = {self._bounded(*names, "")[:2]: version for names, version in versions.items()}
         for gone in self._versioned - bounded.keys():
             self._policy_versions.remove(*gone)
         for names, version in bounded.items():
             self._policy_versions.labels(*names).set(version)
         self._versioned = set(bounded)
+
+    def _forget_tasks_but(self, there: AbstractSet[tuple[str, str]]) -> None:
+        """Lets go of the series of tasks that are gone, which would fill the room for those to come."""
+        counted = {names[:2] for names in self._task_labels}
+        gone = counted - there
+        # One that has just been made may have been counted before it is told of here.
+        for tenant, task in gone & self._missed:
+            for metric in self._of_tasks:
+                metric.remove_by_labels({"tenant": tenant, "task": task})
+        self._task_labels = {names for names in self._task_labels if names[:2] not in gone & self._missed}
+        self._changes = {names for names in self._changes if names[:2] not in gone & self._missed}
+        self._missed = gone - self._missed
 
     def component(self, name: str, healthy: bool) -> None:  # noqa: FBT001 - what it is told is the health itself
         """How a component was when it was last asked."""

@@ -1,0 +1,95 @@
+"""Where the service listens: for calls, and for who reads its metrics."""
+
+import contextlib
+import errno
+import socket
+from collections.abc import Callable
+
+import grpc
+from prometheus_client import CollectorRegistry, start_http_server
+
+from nearvote.startup_errors import InvalidSetting
+
+_CERTAIN = {errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES}
+
+
+def check_free(address: str, metrics_address: str) -> None:
+    """Says early what would be said else once an encoder is loaded, which may take minutes.
+
+    Args:
+        address: Where calls are to come: host:port, or unix:path, which only gRPC can tell of.
+        metrics_address: Where metrics are to be read: host:port, or `off`.
+
+    Raises:
+        InvalidSetting: One of them is taken, or not this machine's.
+    """
+    if not address.startswith("unix:") and _why_not(address):
+        raise _not_for_calls(address)
+    if metrics_address != "off" and (why := _why_not(metrics_address)):
+        raise _not_for_metrics(metrics_address, why)
+
+
+def listen(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None) -> None:
+    """Has a server listen.
+
+    Raises:
+        InvalidSetting: The address is taken, or not this machine's.
+    """
+    try:
+        if credentials is None:
+            server.add_insecure_port(address)
+        else:
+            server.add_secure_port(address, credentials)
+    except RuntimeError:
+        raise _not_for_calls(address) from None
+
+
+def serve_metrics(address: str, registry: CollectorRegistry) -> Callable[[], None]:
+    """Serves metrics to Prometheus at host:port, or nowhere if `off`, until what is returned is called.
+
+    Raises:
+        InvalidSetting: The address is taken, or not this machine's.
+    """
+    stack = contextlib.ExitStack()
+    if address == "off":
+        return stack.close
+    host, port = _split(address)
+    try:
+        http, _ = start_http_server(port, host, registry)
+    except (OSError, UnicodeError) as error:
+        raise _not_for_metrics(address, error) from None
+    stack.callback(http.server_close)
+    stack.callback(http.shutdown)
+    return stack.close
+
+
+def _why_not(address: str) -> OSError | None:
+    """Why nobody can listen there, if that is certain."""
+    host, port = _split(address)
+    try:
+        family, *_, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        socket.create_server(where, family=family).close()
+    except OSError as error:
+        return error if error.errno in _CERTAIN else None
+    except UnicodeError:  # no name of a machine: who listens says so
+        return None
+    return None
+
+
+def _split(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def _not_for_calls(address: str) -> InvalidSetting:
+    return InvalidSetting(
+        f"{address} can't be listened on: it is taken or not this machine's; name another with --address",
+        field="address",
+    )
+
+
+def _not_for_metrics(address: str, error: Exception) -> InvalidSetting:
+    return InvalidSetting(
+        f"{address} can't be listened on ({error}): name another with --metrics-address, or `off`",
+        field="metrics_address",
+    )
