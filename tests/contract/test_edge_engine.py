@@ -1,12 +1,15 @@
 """What Qdrant Edge in a folder promises beyond the contract of all stores."""
 
 import asyncio
+import ctypes
 import errno
+import mmap
 import os
 import re
 import shutil
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,8 +21,9 @@ import pytest
 from nearvote.errors import StoreFull, StoreReadOnly, StoreUnavailable
 from nearvote.examples import edge_index
 from nearvote.examples.edge_engine import EdgeEngine, build_indexes
+from nearvote.examples.edge_layout import read_ahead
 from nearvote.examples.edge_types import query_to_edge
-from nearvote.examples.engine import NearestQuery, Point, Schema, Sparse
+from nearvote.examples.engine import NearestQuery, Point, Schema, Sparse, VectorStorage
 from nearvote.startup_errors import StoreLocked
 
 SCHEMA = Schema({"meaning": 2}, tenant="tenant", keywords=("labels",), integers=("window",))
@@ -383,3 +387,53 @@ async def test_a_larger_store_is_searched_with_more_candidates(tmp_path: Path, m
     await engine.nearest("points", [NearestQuery([1, 0], "meaning", {"labels": "a"}, 1, ("n",))])
     assert asked == [201]
     await engine.close()
+
+
+@pytest.mark.parametrize("storage", [VectorStorage(), VectorStorage(on_disk=True)])
+async def test_what_searches_read_is_read_ahead(
+    data: Path, storage: VectorStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A start has what searches read brought into memory; not of what nobody searches, nor where memory is short."""
+    read: list[str] = []
+    monkeypatch.setattr(edge_index, "read_ahead", lambda path: read.append(path.name))
+    await EdgeEngine(data, storage=storage).close()
+    assert read == ([] if storage.on_disk else ["points"])
+
+
+def test_reading_ahead(tmp_path: Path) -> None:
+    """Payloads and n-grams come into the kernel's cache whole, and nothing else does."""
+    segment = tmp_path / "segments" / "one"
+    ahead = [segment / "payload_storage" / "page_0.dat", segment / "vector_storage-surface" / "store" / "page_0.dat"]
+    other = segment / "vector_storage-metric_a" / "matrix.dat"
+    for file in (*ahead, other):
+        file.parent.mkdir(parents=True)
+        file.write_bytes(os.urandom(9_000_000))
+        _let_go(file)
+    read_ahead(tmp_path)
+    deadline = time.monotonic() + 10
+    while not all(map(_in_memory, ahead)):
+        assert time.monotonic() < deadline, "the kernel never read them"
+        time.sleep(0.05)
+    assert not _in_memory(other)
+
+
+def _in_memory(file: Path) -> bool:
+    """Whether the kernel has all of a file in its cache."""
+    mapped = np.memmap(file, np.uint8, "r")
+    pages = np.zeros(-(-len(mapped) // mmap.PAGESIZE), np.uint8)
+    told = ctypes.CDLL(None).mincore(
+        ctypes.c_void_p(mapped.ctypes.data), ctypes.c_size_t(len(mapped)), ctypes.c_void_p(pages.ctypes.data)
+    )
+    return told == 0 and bool((pages & 1).all())
+
+
+def _let_go(file: Path) -> None:
+    """Has the kernel take a file out of its cache, which it does once all is written."""
+    for _ in range(20):
+        with file.open("rb") as opened:
+            os.fsync(opened.fileno())
+            os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        if not _in_memory(file):
+            return
+        time.sleep(0.1)
+    pytest.skip("this file system keeps all files in memory")

@@ -12,7 +12,7 @@ import qdrant_edge as edge
 import structlog
 
 from nearvote.errors import StoreUnavailable
-from nearvote.examples.edge_layout import set_storage, storage_of
+from nearvote.examples.edge_layout import read_ahead, set_storage, storage_of
 from nearvote.examples.engine import VectorStorage
 
 # An index is built anew for so many points that came since, and so large a part of those that it has.
@@ -39,8 +39,16 @@ def load_indexed(path: Path, storage: VectorStorage) -> edge.EdgeShard:
 
     Args:
         path: Its folder.
-        storage: How its vectors are kept. An index of vectors that were kept otherwise is old.
+        storage: How its vectors are kept. An index of vectors that were kept otherwise is old. Where they are in
+            memory, what searches read from the disk beside them is read ahead.
     """
+    shard = _load_indexed(path, storage)
+    if storage_of(path) and not storage.on_disk:
+        read_ahead(path)
+    return shard
+
+
+def _load_indexed(path: Path, storage: VectorStorage) -> edge.EdgeShard:
     keep_as(path, storage)
     shard = edge.EdgeShard.load(str(path))
     count, indexed = shard.info().points_count, _indexed(path)

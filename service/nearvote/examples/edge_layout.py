@@ -1,6 +1,7 @@
 """How an Edge shard is laid out: its vectors, and where they are kept. It stands in the shard's `edge_config.json`."""
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,15 @@ import qdrant_edge as edge
 import structlog
 
 from nearvote.examples.engine import SELDOM_READ, Schema, VectorStorage
+from nearvote.voting.neighbor import View
 
 # Cached, not pinned: the kernel may take them back.
 _QUANTIZED = edge.ScalarQuantizationConfig(edge.ScalarType.Int8, memory=edge.Memory.Cached)
 _QUANTIZED_COLD = edge.ScalarQuantizationConfig(edge.ScalarType.Int8, memory=edge.Memory.Cold)
+
+# Bytes that are read ahead of a shard: some million examples without texts. More would keep a start waiting.
+_MOST_AHEAD = 2**29
+_PART_AHEAD = 2**17  # the kernel reads no more at a time than the disk takes
 
 _log = structlog.get_logger(__name__)
 
@@ -58,6 +64,22 @@ def set_storage(path: Path, storage: VectorStorage) -> None:
         quantization=storage.quantization,
         in_force="once the index is built",
     )
+
+
+def read_ahead(path: Path) -> None:
+    """Has the kernel read payloads and n-grams of a shard into its cache, while others go on.
+
+    Edge reads them as searches find them, a page at a time, and lets no other thread run meanwhile. After an index was
+    built, or the machine has started, the cache has none of them.
+    """
+    left = _MOST_AHEAD
+    for folder in ("payload_storage", f"vector_storage-{View.SURFACE.value}"):
+        for file in sorted(path.glob(f"segments/*/{folder}/**/*.dat")):
+            with file.open("rb") as opened:
+                size = min(left, os.fstat(opened.fileno()).st_size)
+                for start in range(0, size, _PART_AHEAD):
+                    os.posix_fadvise(opened.fileno(), start, _PART_AHEAD, os.POSIX_FADV_WILLNEED)
+            left -= size
 
 
 def _config(
