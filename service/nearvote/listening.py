@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import os
 import socket
 from collections.abc import Callable
 
@@ -11,6 +12,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 from nearvote.startup_errors import InvalidSetting
 
 _CERTAIN = {errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES}
+_TAKEN = "it is taken, or not this machine's"
 
 
 def check_free(address: str, metrics_address: str) -> None:
@@ -21,12 +23,13 @@ def check_free(address: str, metrics_address: str) -> None:
         metrics_address: Where metrics are to be read: host:port, or `off`.
 
     Raises:
-        InvalidSetting: One of them is taken, or not this machine's.
+        InvalidSetting: One of them is taken, or not this machine's, or both are the same.
     """
-    if not address.startswith("unix:") and _why_not(address):
-        raise _not_for_calls(address)
-    if metrics_address != "off" and (why := _why_not(metrics_address)):
-        raise _not_for_metrics(metrics_address, why)
+    with contextlib.ExitStack() as held:  # the first while the second is tried
+        if not address.startswith("unix:") and (why := _why_not(address, held)):
+            raise _not_for_calls(address, why)
+        if metrics_address != "off" and (why := _why_not(metrics_address, held)):
+            raise _not_for_metrics(metrics_address, why)
 
 
 def listen(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None) -> None:
@@ -41,7 +44,7 @@ def listen(server: grpc.aio.Server, address: str, credentials: grpc.ServerCreden
         else:
             server.add_secure_port(address, credentials)
     except RuntimeError:
-        raise _not_for_calls(address) from None
+        raise _not_for_calls(address, _TAKEN) from None
 
 
 def serve_metrics(address: str, registry: CollectorRegistry) -> Callable[[], None]:
@@ -56,24 +59,32 @@ def serve_metrics(address: str, registry: CollectorRegistry) -> Callable[[], Non
     host, port = _split(address)
     try:
         http, _ = start_http_server(port, host, registry)
-    except (OSError, UnicodeError) as error:
-        raise _not_for_metrics(address, error) from None
+    except (OSError, UnicodeError):
+        raise _not_for_metrics(address, _TAKEN) from None
     stack.callback(http.server_close)
     stack.callback(http.shutdown)
     return stack.close
 
 
-def _why_not(address: str) -> OSError | None:
-    """Why nobody can listen there, if that is certain."""
+def _why_not(address: str, held: contextlib.ExitStack) -> str:
+    """Why nobody can listen there, if that is certain; else empty, and a socket may be held that does."""
     host, port = _split(address)
+    why = ""
     try:
-        family, *_, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        socket.create_server(where, family=family).close()
-    except OSError as error:
-        return error if error.errno in _CERTAIN else None
-    except UnicodeError:  # no name of a machine: who listens says so
-        return None
-    return None
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, *_, where in found:  # one of a name's addresses is enough for gRPC
+            try:
+                both = family == socket.AF_INET6  # as gRPC does: [::] takes what comes by IPv4, too
+                held.enter_context(socket.create_server(where, family=family, dualstack_ipv6=both))
+            except OSError as error:
+                if error.errno not in _CERTAIN:
+                    return ""
+                why = os.strerror(error.errno)
+            else:
+                return ""
+    except (OSError, ValueError):  # no name of a machine, or no such family: who listens says so
+        return ""
+    return why
 
 
 def _split(address: str) -> tuple[str, int]:
@@ -81,15 +92,15 @@ def _split(address: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def _not_for_calls(address: str) -> InvalidSetting:
+def _not_for_calls(address: str, why: str) -> InvalidSetting:
     return InvalidSetting(
-        f"{address} can't be listened on: it is taken or not this machine's; name another with --address",
+        f"{address} can't be listened on ({why}): name another with --address",
         field="address",
     )
 
 
-def _not_for_metrics(address: str, error: Exception) -> InvalidSetting:
+def _not_for_metrics(address: str, why: str) -> InvalidSetting:
     return InvalidSetting(
-        f"{address} can't be listened on ({error}): name another with --metrics-address, or `off`",
+        f"{address} can't be listened on ({why}): name another with --metrics-address, or `off`",
         field="metrics_address",
     )

@@ -24,7 +24,7 @@ _DEFAULTS = Limits()
 _MAX_PORT = 65535
 _PREFIX = "NEARVOTE_"
 # What clients and tests read has the same prefix, and what Kubernetes tells of a service that is named nearvote.
-_READ_ELSEWHERE = re.compile(r"CONFIG|API_KEY|SERVER_NAME|TLS_CA|TLS_CLIENT_(CERT|KEY)|EVAL_DATA|TEST_\w+")
+_READ_ELSEWHERE = re.compile(rf"{_PREFIX}(CONFIG|API_KEY|SERVER_NAME|TLS_CA|TLS_CLIENT_(CERT|KEY)|EVAL_DATA|TEST_\w+)")
 _OF_KUBERNETES = re.compile(r"(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)")
 
 
@@ -202,7 +202,7 @@ class Settings(BaseSettings):
     @field_validator("address", "metrics_address")
     @classmethod
     def _check_address(cls, address: str, info: ValidationInfo) -> str:
-        if address.startswith("unix:") or (info.field_name == "metrics_address" and address == "off"):
+        if address == "off" if info.field_name == "metrics_address" else address.startswith("unix:"):
             return address
         host, _, port = address.rpartition(":")
         if not host or not port.isdecimal() or not 1 <= int(port) <= _MAX_PORT:
@@ -296,12 +296,12 @@ def ignored_variables(environment: Mapping[str, str]) -> dict[str, str]:
     Returns:
         For each the variable that may have been meant; empty where none comes close.
     """
-    settings = [f"{_PREFIX}{name.upper()}" for name in Settings.model_fields]
+    settings = [name.upper() for name in Settings.model_fields]
     ignored = {}
     for name, value in environment.items():
-        upper = name.upper()
-        rest = upper.removeprefix(_PREFIX)
+        rest = name.upper().removeprefix(_PREFIX)
         linked = _OF_KUBERNETES.fullmatch(rest) or value.startswith(("tcp://", "udp://", "sctp://"))
-        if rest != upper and upper not in settings and not _READ_ELSEWHERE.fullmatch(rest) and not linked:
-            ignored[name] = next(iter(get_close_matches(upper, settings, 1, 0.8)), "")
+        elsewhere = _READ_ELSEWHERE.fullmatch(name)  # by exact case, unlike settings
+        if rest != name.upper() and rest not in settings and not elsewhere and not linked:
+            ignored[name] = next((f"{_PREFIX}{meant}" for meant in get_close_matches(rest, settings, 1, 0.8)), "")
     return ignored

@@ -215,7 +215,7 @@ def document(measured: Mapping[str, Any]) -> str:
         "## With more examples",
         "",
         "Chat messages, 32 at a time; a search is that of one message in both views, alone, after some hundred others;",
-        "`first` is the median of the first hundred after a start that has not read the files before.",
+        "`first` is the median of the first hundred after a start with nothing of the store in the kernel's cache.",
         "",
         (
             "| examples | texts a second | p99 | memory | search p50 | search p99 | first | recall of 20 | written in "

@@ -185,16 +185,23 @@ def _soak(part: Part) -> list[str]:
             "deleted, fits, clients that give up, vanish and send nonsense, and bursts above what can be done."
         ),
         "",
-        "| " + " | ".join(f"minute {at['minute']:.0f}" for at in part["memory"]) + " |",
-        "|---" * len(part["memory"]) + "|",
-        "| " + " | ".join(f"{at['mib']:.0f} MiB" for at in part["memory"]) + " |",
+        "| | " + " | ".join(f"minute {at['minute']:.0f}" for at in part["memory"]) + " |",
+        "|---" * (1 + len(part["memory"])) + "|",
+        "| its own memory | " + " | ".join(f"{at['mib']:.0f} MiB" for at in part["memory"]) + " |",
+        "| pages of files | " + " | ".join(f"{at['mib']:.0f} MiB" for at in part["files"]) + " |",
         "",
         *_paragraph(
-            f"Memory: {part['first_third_mib']:.0f} MiB in the first third after the warm-up, "
+            f"Its own memory: {part['first_third_mib']:.0f} MiB in the first third after the warm-up, "
             f"{part['last_third_mib']:.0f} MiB in the last, {part['most_mib']:.0f} MiB at most, "
             f"{part['mib_an_hour']:+.0f} MiB an hour by a line through all after the warm-up: "
             f"{'flat' if is_flat(part) else '**not flat**'}, by the bound of a tenth between the thirds. "
             f"Internal errors: {part['internal_errors']}. Exit code: {part['exit_code']}."
+        ),
+        "",
+        *_paragraph(
+            "Pages of files are the model's and the store's; the kernel takes them back when it is short of memory. "
+            f"{part['written']:,} examples were added and deleted again: the embedded store writes each in a new "
+            "place, as it does with the record of changes, and has the old ones until `nearvote optimize --vacuum`."
         ),
         "",
         "| calls | how many |",

@@ -11,7 +11,6 @@ kind. Seconds are those of a core, whatever else runs on it. Prints JSON.
 import argparse
 import asyncio
 import json
-import os
 import statistics
 import tempfile
 import time
@@ -20,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from tests.bench.store import Real, made_up
+from tests.bench.store import Real, forget_pages, made_up
 from tests.bench.texts import draw
 
 from nearvote.access.caller import DEFAULT_TENANT
@@ -214,15 +213,6 @@ async def recall(store: QdrantStore, asked: Sequence[SearchQuery], exact: npt.ND
         (found,) = await store.search([query])
         hits += len({neighbor.example_id for neighbor in found} & set(nearest.tolist()))
     return hits / exact.size
-
-
-def forget_pages(folder: Path) -> None:
-    """Has the kernel let go of what it keeps of the files."""
-    os.sync()
-    for path in folder.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as file:
-                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def memory_mib() -> dict[str, float]:

@@ -5,8 +5,11 @@
 One service with the real encoder is called in every way at once: single messages, batches, streams, imports and
 deletions of the same examples again and again, fits, searches; beside them clients that give up, that vanish in the
 middle of a stream, that send nonsense, and bursts of more than can be done. Prints JSON: calls by outcome, memory at
-the start, each five minutes and at the end. Ends with 1 when the service failed by its own fault, or memory was not
-flat: its median in the last third of the run a tenth above that in the first third after the warm-up, or more.
+the start, each five minutes and at the end. Ends with 1 when the service failed by its own fault, or its own memory was
+not flat: its median in the last third of the run a tenth above that in the first third after the warm-up, or more.
+
+Pages of files are told of apart: the kernel takes them back when it is short of memory, and there are more of them with
+each write, since the embedded store writes in new places until it is vacuumed.
 """
 
 import argparse
@@ -24,7 +27,6 @@ from typing import Any
 import grpc
 import numpy as np
 from tests.bench import sets
-from tests.bench.start import resident_mib
 from tests.bench.texts import draw
 from tests.integration.server import Server
 
@@ -41,6 +43,7 @@ _SHOWN_SECONDS = 300.0
 # For as long the last calls may take; a service that does not answer them has failed.
 _LAST_CALLS_SECONDS = 180.0
 _MOST_GROWTH = 0.1  # what allocators and pools move by is some per cent
+_CURATED = 50  # examples that are added, and deleted again, in one go
 
 
 class Soak:
@@ -52,6 +55,7 @@ class Soak:
         self._texts = itertools.cycle(draw("mixed", 4_000))
         self.outcomes: Counter[str] = Counter()
         self.memory: list[tuple[float, float]] = []
+        self.files: list[tuple[float, float]] = []
 
     async def run(self) -> None:
         """Until the end."""
@@ -82,7 +86,9 @@ class Soak:
     async def _sample(self) -> None:
         began = time.monotonic()
         while time.monotonic() < self._end:
-            self.memory.append((time.monotonic() - began, await asyncio.to_thread(resident_mib, self._server)))
+            own, files = memory_mib(self._server)
+            self.memory.append((time.monotonic() - began, own))
+            self.files.append((time.monotonic() - began, files))
             await asyncio.sleep(_SAMPLE_SECONDS)
 
     async def _classify(self, client: AsyncClient) -> None:
@@ -97,7 +103,7 @@ class Soak:
                 raise answer.error
 
     async def _curate(self, client: AsyncClient) -> None:
-        drafts = [Draft(_TASK, f"{text[:200]} {i}", ("ham",)) for i, text in enumerate(draw("chat", 50))]
+        drafts = [Draft(_TASK, f"{text[:200]} {i}", ("ham",)) for i, text in enumerate(draw("chat", _CURATED))]
         for example in await client.add_examples(drafts):
             await client.delete_example(_TASK, example.id)
 
@@ -136,6 +142,15 @@ class Soak:
             if isinstance(one, BaseException):
                 self.outcomes[f"in a burst: {_name(one)}"] += 1
         await asyncio.sleep(30)
+
+
+def memory_mib(server: Server) -> tuple[float, float]:
+    """A server's memory: its own, and pages of files that it has in use."""
+    assert server.process is not None
+    status = Path(f"/proc/{server.process.pid}/status").read_text().splitlines()
+    kib = dict(line.split(":", 1) for line in status)
+    own, files = (int(kib[name].split()[0]) / 1024 for name in ("RssAnon", "RssFile"))
+    return own, files
 
 
 def _name(error: BaseException) -> str:
@@ -192,6 +207,8 @@ async def main() -> None:
         "internal_errors": internal,
         "exit_code": code,
         "memory": shown(soak.memory),
+        "files": shown(soak.files),
+        "written": soak.outcomes["curate: done"] * _CURATED,
         **flatness(soak.memory),
     }
     print(json.dumps(found, indent=1))

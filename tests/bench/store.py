@@ -9,6 +9,7 @@ n-grams are those of the first half of one text and the second half of another.
 import argparse
 import asyncio
 import json
+import os
 import statistics
 import tempfile
 import time
@@ -47,7 +48,7 @@ _ASKED = 300
 _COMPARED = 1_500  # examples of each set that two precisions are compared by
 _NOISE = 0.6  # length of the noise that is added to a vector of length 1
 _K = 20
-_FIRST = 100
+_FIRST = 100  # searches after a start that are told of apart
 _AT_ONCE = 500
 MOST_INDEXED = 100_000  # the index of more takes many minutes
 
@@ -136,7 +137,7 @@ async def measure(parts: Parts, vectors: Matrix, ids: Sequence[str], of: Real) -
     """Median and 99th percentile of a search in both views, and recall of the nearest against exact search.
 
     Measured after as many other searches, as in a service that has been called before; `first_p50` is of the first
-    hundred of these, after a start.
+    hundred of these, after a start on a machine whose cache is empty.
     """
     hits = 0
     others = [await _searched(parts, of.vectors[i], surface_vector(of.texts[i])) for i in range(len(of.asked))]
@@ -169,6 +170,15 @@ async def _searched(parts: Parts, vector: npt.NDArray[np.float32], surface: Spar
 def size_of(folder: Path) -> int:
     """Bytes on the disk."""
     return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
+
+
+def forget_pages(folder: Path) -> None:
+    """Has the kernel let go of what it keeps of the files."""
+    os.sync()
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 async def prepare(folder: Path, count: int, *, precision: str = "fp32") -> None:
@@ -212,6 +222,7 @@ async def main() -> None:
             if count <= MOST_INDEXED:
                 build_indexes(Path(folder))
             indexed = time.perf_counter()
+            forget_pages(Path(folder))
             async with _open(Path(folder), "fp32") as parts:
                 figures = await measure(parts, vectors, ids, of)
             disk = size_of(Path(folder))

@@ -36,6 +36,7 @@ AGAIN: dict[str, Call] = {
     "UpdateVectors": lambda engine: engine.set_vectors("c", {ID: {"meaning": [0.0, 1.0]}}),
     "SetPayload": lambda engine: engine.set_payload("c", MATCH, {"task": "spam"}),
     "List": lambda engine: engine.ping(),
+    "HealthCheck": lambda engine: engine.ping(),
 }
 ONCE: list[tuple[str, Call]] = [
     ("Delete", lambda engine: engine.delete("c", MATCH)),

@@ -2,6 +2,8 @@
 
 import asyncio
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -229,3 +231,30 @@ def test_an_old_connection_is_let_go(start: Start) -> None:
         wait_until(lambda: states[-1] is grpc.ChannelConnectivity.IDLE)
         stub: Any = health_pb2_grpc.HealthStub(channel)
         assert stub.Check(health_pb2.HealthCheckRequest()).status == health_pb2.HealthCheckResponse.SERVING
+
+
+_LOOK = """
+import asyncio, gc
+from nearvote import server
+from nearvote.settings import read_settings
+async def looked():
+    print("collector:", gc.get_threshold()[0] > 1_000, gc.get_freeze_count() > 10_000)
+server._stop_signal = looked
+settings = read_settings({settings})
+asyncio.run(server.serve(settings, lambda done, total: None))
+"""
+
+
+def test_the_garbage_collector_looks_rarely(tmp_path: Path) -> None:
+    """Once the service runs, the collector looks rarely, and never at what the start has made."""
+    settings = {
+        "address": f"127.0.0.1:{free_port()}",
+        "metrics_address": "off",
+        "data_dir": str(tmp_path),
+        "model": "hashing",
+        "seeds": False,
+        "drain_delay_seconds": 0,
+    }
+    code = _LOOK.format(settings=settings)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert "collector: True True" in done.stdout, done.stderr

@@ -2,11 +2,8 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-
-from tests.integration.server import free_port
 
 # Eight threads allocate at once; arenas but the main one begin at multiples of 64 MB.
 _COUNT_ARENAS = """
@@ -57,31 +54,3 @@ def test_the_collector_looks_rarely() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["True"] * 3
-
-
-_LOOK = """
-import asyncio, gc
-from nearvote import server
-from nearvote.settings import read_settings
-async def looked():
-    print("collector:", gc.get_threshold()[0] > 1_000, gc.get_freeze_count() > 10_000)
-server._stop_signal = looked
-settings = read_settings({settings})
-asyncio.run(server.serve(settings, lambda done, total: None))
-"""
-
-
-def test_a_service_has_it_look_rarely(tmp_path: Path) -> None:
-    """Once it serves, the collector looks rarely, and never at what the start has made."""
-    settings = {
-        "address": f"127.0.0.1:{free_port()}",
-        "metrics_address": "off",
-        "data_dir": str(tmp_path),
-        "model": "hashing",
-        "seeds": False,
-        "drain_delay_seconds": 0,
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", _LOOK.format(settings=settings)], capture_output=True, text=True, check=True
-    )
-    assert "collector: True True" in done.stdout

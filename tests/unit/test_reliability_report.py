@@ -42,6 +42,8 @@ MADE_UP = {
     "soak": {
         "minutes": 30.0,
         "memory": [{"minute": 0.0, "mib": 400}, {"minute": 30.0, "mib": 650}],
+        "files": [{"minute": 0.0, "mib": 270}, {"minute": 30.0, "mib": 480}],
+        "written": 4_321,
         "first_third_mib": 640.0,
         "last_third_mib": 648.0,
         "most_mib": 660.0,
@@ -68,7 +70,9 @@ def test_each_part_has_its_figures_on_the_page() -> None:
     assert "| bytes | 1,507 | INVALID_ARGUMENT 1,500, OK 7 | 100 to 102 MiB |" in said
     assert "| lines of 60 files of examples | 40 | lines stored 40, lost 0 | 1 to 1 MiB |" in said
     assert "| minute 0 | minute 30 |" in said
-    assert "| 400 MiB | 650 MiB |" in said
+    assert "| its own memory | 400 MiB | 650 MiB |" in said
+    assert "| pages of files | 270 MiB | 480 MiB |" in said
+    assert "4,321 examples" in said
     assert "a full disk (broken)" in said
     assert "not flat" not in said
     grown = page(MADE_UP | {"soak": MADE_UP["soak"] | {"last_third_mib": 704.0}})

@@ -178,6 +178,8 @@ def test_key_is_kept_secret(monkeypatch: pytest.MonkeyPatch) -> None:
         ("NEARVOTE_APIKEYS", "NEARVOTE_API_KEYS"),
         ("nearvote_max_streamz", "NEARVOTE_MAX_STREAMS"),
         ("NEARVOTE_PORT", ""),
+        ("NEARVOTE_HOST", ""),  # much like NEARVOTE_HTML, by the prefix alone
+        ("nearvote_config", ""),  # is read in capitals alone
     ],
 )
 def test_variables_that_are_no_settings(name: str, meant: str) -> None:
@@ -201,3 +203,12 @@ def test_variables_that_others_read() -> None:
         "NEARVOTE_METRICS_PORT": "tcp://10.0.0.2:9464",
     }
     assert ignored_variables(kubernetes) == {}
+
+
+def test_metrics_have_a_port() -> None:
+    """Prometheus reads from host:port, unlike calls, which may come over a Unix socket."""
+    assert read_settings({"address": "unix:/run/nearvote.sock"}).address == "unix:/run/nearvote.sock"
+    with pytest.raises(InvalidSetting, match="host:port"):
+        read_settings({"metrics_address": "unix:/run/metrics.sock"})
+    with pytest.raises(InvalidSetting, match="host:port"):
+        read_settings({"address": "off"})

@@ -6,6 +6,7 @@ Without it a search looks at every vector. Edge never builds it by itself, and l
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import qdrant_edge as edge
@@ -44,7 +45,8 @@ def load_indexed(path: Path, storage: VectorStorage) -> edge.EdgeShard:
     """
     shard = _load_indexed(path, storage)
     if storage_of(path) and not storage.on_disk:
-        read_ahead(path)
+        # Beside the start: the kernel makes whoever asks wait once the disk has enough to do.
+        threading.Thread(target=read_ahead, args=(path,), name="read-ahead", daemon=True).start()
     return shard
 
 

@@ -16,9 +16,10 @@ from nearvote.voting.neighbor import View
 _QUANTIZED = edge.ScalarQuantizationConfig(edge.ScalarType.Int8, memory=edge.Memory.Cached)
 _QUANTIZED_COLD = edge.ScalarQuantizationConfig(edge.ScalarType.Int8, memory=edge.Memory.Cold)
 
-# Bytes that are read ahead of a shard: some million examples without texts. More would keep a start waiting.
-_MOST_AHEAD = 2**29
-_PART_AHEAD = 2**17  # the kernel reads no more at a time than the disk takes
+# Of one shard: those of some million short examples. More would take the place of what is needed more.
+_MOST_AHEAD_BYTES = 2**29
+# Of a larger request the kernel drops all that is above the disk's own limit, often some hundred KiB.
+_PART_AHEAD_BYTES = 2**17
 
 _log = structlog.get_logger(__name__)
 
@@ -67,19 +68,28 @@ def set_storage(path: Path, storage: VectorStorage) -> None:
 
 
 def read_ahead(path: Path) -> None:
-    """Has the kernel read payloads and n-grams of a shard into its cache, while others go on.
+    """Has the kernel read payloads and n-grams of a shard into its cache. Returns once it has been told, mostly.
 
     Edge reads them as searches find them, a page at a time, and lets no other thread run meanwhile. After an index was
-    built, or the machine has started, the cache has none of them.
+    built, or the machine has started, the cache has none of them. A slow disk may keep it waiting.
     """
-    left = _MOST_AHEAD
-    for folder in ("payload_storage", f"vector_storage-{View.SURFACE.value}"):
-        for file in sorted(path.glob(f"segments/*/{folder}/**/*.dat")):
+    left = _MOST_AHEAD_BYTES
+    for file in files_ahead(path):
+        try:
             with file.open("rb") as opened:
                 size = min(left, os.fstat(opened.fileno()).st_size)
-                for start in range(0, size, _PART_AHEAD):
-                    os.posix_fadvise(opened.fileno(), start, _PART_AHEAD, os.POSIX_FADV_WILLNEED)
-            left -= size
+                for start in range(0, size, _PART_AHEAD_BYTES):
+                    os.posix_fadvise(opened.fileno(), start, _PART_AHEAD_BYTES, os.POSIX_FADV_WILLNEED)
+        except OSError as error:  # searches read it themselves
+            _log.debug("not_read_ahead", collection=path.name, cause=type(error).__name__)
+            return
+        left -= size
+
+
+def files_ahead(path: Path) -> list[Path]:
+    """The files of a shard that searches read from the disk."""
+    folders = ("payload_storage", f"vector_storage-{View.SURFACE.value}")
+    return [file for folder in folders for file in sorted(path.glob(f"segments/*/{folder}/**/*.dat"))]
 
 
 def _config(

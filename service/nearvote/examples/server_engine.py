@@ -39,14 +39,14 @@ _log = structlog.get_logger(__name__)
 _TRIED_AGAIN = {
     "qdrant.Points": ("QueryBatch", "Get", "Scroll", "Count", "Facet", "Upsert", "UpdateVectors", "SetPayload"),
     "qdrant.Collections": ("List", "CollectionExists", "Get"),
+    "qdrant.Qdrant": ("HealthCheck",),
 }
 
 # What gRPC says of an answer that was garbled, and with it maybe each that follows on its connection. Servers say it of
 # failures of their own as well, where a new connection helps nothing and costs little.
 _GARBLED = {grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL}
 
-# The first that decides by itself whether a point is to be replaced, on which whoever writes documents relies.
-_OLDEST = (1, 17)
+_OLDEST_VERSION = (1, 17)  # the first with `update_mode`, which `put_if` needs
 
 # Waiting does not mend these.
 _REFUSALS = {
@@ -81,7 +81,7 @@ class ServerEngine:
         self._reconnect = reconnect
         self._connected_at = time.monotonic()
         self._closing: set[asyncio.Task[None]] = set()
-        self._is_known = False
+        self._version_checked = False
 
     @classmethod
     def connect(
@@ -258,17 +258,19 @@ class ServerEngine:
             StoreUnavailable: It does not answer.
         """
         await self._answer(self._client.get_collections())
-        if not self._is_known:
-            self._check_version((await self._answer(self._client.info())).version)
-            self._is_known = True
+        if not self._version_checked:
+            await self._check_version()
+            self._version_checked = True
 
-    @staticmethod
-    def _check_version(version: str) -> None:
+    async def _check_version(self) -> None:
+        try:
+            version = (await self._answer(self._client.info())).version
+        except StoreRefused:  # what stands before it lets nothing through but what is needed
+            return
         numbers = re.match(r"v?(\d+)\.(\d+)", version)  # a build of one's own may have none
-        if numbers and tuple(map(int, numbers.groups())) < _OLDEST:
-            raise StoreRefused(
-                f"the Qdrant server is of version {version}: {'.'.join(map(str, _OLDEST))} or a later one is needed"
-            )
+        if numbers and tuple(map(int, numbers.groups())) < _OLDEST_VERSION:
+            oldest = ".".join(map(str, _OLDEST_VERSION))
+            raise StoreRefused(f"the Qdrant server is of version {version}: {oldest} or a later one is needed")
 
     async def close(self) -> None:
         """Closes the connection."""

@@ -277,7 +277,11 @@ class Metrics:
         self._counted = set(counts)
 
     def policies(self, versions: dict[tuple[str, str], int]) -> None:
-        """Which version each task has, by tenant and task; told of all that there are, from time to time."""
+        """Which version each task has, by tenant and task; told of all that there are, from time to time.
+
+        What was counted of a task that is not among them twice in a row goes: it was deleted, or the last key of its
+        tenant was.
+        """
         self._forget_tasks_but(versions.keys())
         bounded = {self._bounded(*names, "")[:2]: version for names, version in versions.items()}
         for gone in self._versioned - bounded.keys():
