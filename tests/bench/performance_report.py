@@ -233,9 +233,7 @@ def document(measured: Mapping[str, Any]) -> str:
     lines += _peers(measured.get("peers"))
     lines += [
         "",
-        "Where Edge should give way: with 100,000 examples a search in the surface view, which looks through all",
-        "that share an n-gram, takes longer than the encoder does for a chat message, and holds the interpreter",
-        "meanwhile. From there on let a Qdrant server take its place (`NEARVOTE_QDRANT_URL`).",
+        *textwrap.wrap(_give_way({row["examples"]: row["rate"] for row in measured["growth"]}), 120),
         "",
         "## Where the time of one call goes",
         "",
@@ -277,6 +275,16 @@ def _cores(figures: Figures, cores: int) -> list[str]:
         ),
         "",
     ]
+
+
+def _give_way(rates: dict[int, float]) -> str:
+    few, many, most = (rates[count] for count in (10_000, 100_000, 300_000))
+    return (
+        "Where Edge should give way: it searches on the one thread that also speaks to clients, and holds the "
+        f"interpreter meanwhile. With 100,000 examples the service labels {many / few:.0%} as many messages as with "
+        f"10,000, with 300,000, of which no index was built, {most / few:.0%}. From some 100,000 on let a Qdrant server "
+        "take its place (`NEARVOTE_QDRANT_URL`)."
+    )
 
 
 def _peers(figures: Figures | None) -> list[str]:
