@@ -282,8 +282,8 @@ def _give_way(rates: dict[int, float]) -> str:
     return (
         "Where Edge should give way: it searches on the one thread that also speaks to clients, and holds the "
         f"interpreter meanwhile. With 100,000 examples the service labels {many / few:.0%} as many messages as with "
-        f"10,000, with 300,000, of which no index was built, {most / few:.0%}. From some 100,000 on let a Qdrant server "
-        "take its place (`NEARVOTE_QDRANT_URL`)."
+        f"10,000, with 300,000, of which no index was built, {most / few:.0%}. From some 100,000 on let a Qdrant "
+        "server take its place (`NEARVOTE_QDRANT_URL`)."
     )
 
 
