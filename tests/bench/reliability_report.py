@@ -201,13 +201,20 @@ def _soak(part: Part) -> list[str]:
         *_paragraph(
             "Pages of files are the model's and the store's; the kernel takes them back when it is short of memory. "
             f"{part['written']:,} examples were added and deleted again: the embedded store writes each in a new "
-            "place, as it does with the record of changes, and has the old ones until `nearvote optimize --vacuum`."
+            "place, as it does with the record of changes, and has the old ones until `nearvote optimize --vacuum`. "
+            f"In its own memory that takes {_kib_a_write(part):.0f} KiB an example at most, by the line above."
         ),
         "",
         "| calls | how many |",
         "|---|---|",
         *(f"| {name} | {count:,} |" for name, count in part["calls"].items()),
     ]
+
+
+def _kib_a_write(part: Part) -> float:
+    """How much memory grew for each example that was added and deleted, if it grew for nothing else."""
+    hours = part["minutes"] / 60
+    return float(max(0.0, part["mib_an_hour"]) * hours * 1024 / part["written"])
 
 
 def _paragraph(text: str) -> list[str]:

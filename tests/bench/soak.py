@@ -44,6 +44,7 @@ _SHOWN_SECONDS = 300.0
 _LAST_CALLS_SECONDS = 180.0
 _MOST_GROWTH = 0.1  # what allocators and pools move by is some per cent
 _CURATED = 50  # examples that are added, and deleted again, in one go
+_CURATE_SECONDS = 10.0  # from one go to the next: what is stored, and memory with it, grows alike on every machine
 
 
 class Soak:
@@ -103,9 +104,11 @@ class Soak:
                 raise answer.error
 
     async def _curate(self, client: AsyncClient) -> None:
+        begun = time.monotonic()
         drafts = [Draft(_TASK, f"{text[:200]} {i}", ("ham",)) for i, text in enumerate(draw("chat", _CURATED))]
         for example in await client.add_examples(drafts):
             await client.delete_example(_TASK, example.id)
+        await asyncio.sleep(begun + _CURATE_SECONDS - time.monotonic())
 
     async def _fit(self, client: AsyncClient) -> None:
         job = await client.start_fit(_TASK)

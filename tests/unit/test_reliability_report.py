@@ -47,7 +47,7 @@ MADE_UP = {
         "first_third_mib": 640.0,
         "last_third_mib": 648.0,
         "most_mib": 660.0,
-        "mib_an_hour": 3.0,
+        "mib_an_hour": 84.4,
         "internal_errors": 0,
         "exit_code": 0,
         "calls": {"burst: done": 7},
@@ -73,6 +73,7 @@ def test_each_part_has_its_figures_on_the_page() -> None:
     assert "| its own memory | 400 MiB | 650 MiB |" in said
     assert "| pages of files | 270 MiB | 480 MiB |" in said
     assert "4,321 examples" in said
+    assert "takes 10 KiB an example at most" in said
     assert "a full disk (broken)" in said
     assert "not flat" not in said
     grown = page(MADE_UP | {"soak": MADE_UP["soak"] | {"last_third_mib": 704.0}})
