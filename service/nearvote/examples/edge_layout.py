@@ -1,5 +1,6 @@
 """How an Edge shard is laid out: its vectors, and where they are kept. It stands in the shard's `edge_config.json`."""
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -74,16 +75,13 @@ def read_ahead(path: Path) -> None:
     built, or the machine has started, the cache has none of them. A slow disk may keep it waiting.
     """
     left = _MOST_AHEAD_BYTES
-    for file in files_ahead(path):
-        try:
+    with contextlib.suppress(OSError):  # the shard has gone meanwhile, or can't be read ahead: searches read it
+        for file in files_ahead(path):
             with file.open("rb") as opened:
                 size = min(left, os.fstat(opened.fileno()).st_size)
                 for start in range(0, size, _PART_AHEAD_BYTES):
                     os.posix_fadvise(opened.fileno(), start, _PART_AHEAD_BYTES, os.POSIX_FADV_WILLNEED)
-        except OSError as error:  # searches read it themselves
-            _log.debug("not_read_ahead", collection=path.name, cause=type(error).__name__)
-            return
-        left -= size
+            left -= size
 
 
 def files_ahead(path: Path) -> list[Path]:
