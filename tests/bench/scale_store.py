@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from tests.bench.store import Real, forget_pages, made_up
+from tests.bench.store import Real, forget_pages, made_up, memory_mib
 from tests.bench.texts import draw
 
 from nearvote.access.caller import DEFAULT_TENANT
@@ -213,13 +213,6 @@ async def recall(store: QdrantStore, asked: Sequence[SearchQuery], exact: npt.ND
         (found,) = await store.search([query])
         hits += len({neighbor.example_id for neighbor in found} & set(nearest.tolist()))
     return hits / exact.size
-
-
-def memory_mib() -> dict[str, float]:
-    """Memory of this process: its own, and pages of files, which the kernel takes back when it is short of memory."""
-    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    own, files = (int(lines[name].split()[0]) * 1024 / _MIB for name in ("RssAnon", "RssFile"))
-    return {"own_mib": own, "files_mib": files}
 
 
 def read_mib() -> float:

@@ -27,6 +27,7 @@ from typing import Any
 import grpc
 import numpy as np
 from tests.bench import sets
+from tests.bench.store import memory_mib
 from tests.bench.texts import draw
 from tests.integration.server import Server
 
@@ -87,9 +88,10 @@ class Soak:
     async def _sample(self) -> None:
         began = time.monotonic()
         while time.monotonic() < self._end:
-            own, files = memory_mib(self._server)
-            self.memory.append((time.monotonic() - began, own))
-            self.files.append((time.monotonic() - began, files))
+            assert self._server.process is not None
+            mib = memory_mib(self._server.process.pid)
+            self.memory.append((time.monotonic() - began, mib["own_mib"]))
+            self.files.append((time.monotonic() - began, mib["files_mib"]))
             await asyncio.sleep(_SAMPLE_SECONDS)
 
     async def _classify(self, client: AsyncClient) -> None:
@@ -145,15 +147,6 @@ class Soak:
             if isinstance(one, BaseException):
                 self.outcomes[f"in a burst: {_name(one)}"] += 1
         await asyncio.sleep(30)
-
-
-def memory_mib(server: Server) -> tuple[float, float]:
-    """A server's memory: its own, and pages of files that it has in use."""
-    assert server.process is not None
-    status = Path(f"/proc/{server.process.pid}/status").read_text().splitlines()
-    kib = dict(line.split(":", 1) for line in status)
-    own, files = (int(kib[name].split()[0]) / 1024 for name in ("RssAnon", "RssFile"))
-    return own, files
 
 
 def _name(error: BaseException) -> str:

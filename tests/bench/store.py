@@ -181,6 +181,13 @@ def forget_pages(folder: Path) -> None:
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
+def memory_mib(process: int | str = "self") -> dict[str, float]:
+    """A process's memory: its own, and pages of files, which the kernel takes back when it is short of memory."""
+    lines = dict(line.split(":", 1) for line in Path(f"/proc/{process}/status").read_text().splitlines())
+    own, files = (int(lines[name].split()[0]) / 1024 for name in ("RssAnon", "RssFile"))
+    return {"own_mib": own, "files_mib": files}
+
+
 async def prepare(folder: Path, count: int, *, precision: str = "fp32") -> None:
     """A data folder with so many examples, for a server, indexed unless that takes too long."""
     of = await real(precision)
