@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from nearvote.errors import StoreUnavailable
-from nearvote.examples.engine import Engine, Match, NearestQuery, Point, Schema, Sparse
+from nearvote.examples.engine import Engine, Match, NearestQuery, NotUpTo, Point, Schema, Sparse, UpTo
 from nearvote.examples.example import Example, example_id, point_id
 from nearvote.examples.qdrant_store import QdrantStore, document_id
 from nearvote.examples.spaces import create_space
@@ -411,6 +411,22 @@ async def test_engines_agree(engines: tuple[Engine, Engine], chance: Chance) -> 
     for engine in (*engines, *engines):
         await engine.drop_collection("c")
         assert "c" not in await engine.collections()
+
+
+async def test_times(engines: tuple[Engine, Engine]) -> None:
+    """Times are found by their order, from either engine."""
+    ids = sorted(str(uuid.uuid4()) for _ in range(5))
+    points = [Point(id_, {"tenant": "t", "ends": at}) for id_, at in zip(ids[:4], (3, -1, 7, 3), strict=True)]
+    for engine in engines:
+        await engine.create_collection("timed", Schema({}, tenant="tenant", keywords=(), times=("ends",)))
+        await engine.upsert("timed", [*points, Point(ids[4], {"tenant": "t"})])
+        assert await engine.least("timed", "ends", {"tenant": "t"}) == -1
+        assert await engine.count("timed", {"ends": UpTo(3)}) == 3
+        later, _ = await engine.scroll("timed", {"ends": NotUpTo(3)}, 5, None)
+        assert [point.id for point in later] == [ids[2], ids[4]]
+        await engine.delete("timed", {"ends": UpTo(2)})
+        assert await engine.count("timed", {"tenant": "t"}) == 4
+        await engine.drop_collection("timed")
 
 
 async def test_a_tie_at_the_end_does_not_depend_on_the_order(store: QdrantStore) -> None:

@@ -98,8 +98,9 @@ class Shards:
     def index(self, request: Any) -> None:
         """Creates the index of a payload field; of one that has it already nothing happens."""
         only(request, "collection_name", "wait", "field_name", "field_type", "field_index_params", "timeout")
-        only(request.field_index_params, "keyword_index_params")
+        only(request.field_index_params, "keyword_index_params", "integer_index_params")
         only(request.field_index_params.keyword_index_params, "is_tenant", "on_disk")
+        only(request.field_index_params.integer_index_params, "lookup", "range")
         schemas: dict[int, Any] = {
             pb.FieldType.FieldTypeKeyword: edge.PayloadSchemaType.Keyword,
             pb.FieldType.FieldTypeInteger: edge.PayloadSchemaType.Integer,
@@ -107,6 +108,9 @@ class Shards:
         if request.field_index_params.HasField("keyword_index_params"):
             params = request.field_index_params.keyword_index_params
             schema: Any = edge.KeywordIndexParams(is_tenant=params.is_tenant)
+        elif request.field_index_params.HasField("integer_index_params"):
+            params = request.field_index_params.integer_index_params
+            schema = edge.IntegerIndexParams(lookup=params.lookup, range=params.range)
         elif request.field_type in schemas:
             schema = schemas[request.field_type]
         else:

@@ -8,7 +8,7 @@ from nearvote.examples.edge_engine import EdgeEngine, build_indexes, vacuum_coll
 from nearvote.examples.engine import Point, Schema, Sparse, UpTo
 from nearvote.startup_errors import StoreLocked
 
-SCHEMA = Schema(dense={"meaning": 4}, sparse=("surface",), tenant="tenant", keywords=("who",), integers=("ends",))
+SCHEMA = Schema(dense={"meaning": 4}, sparse=("surface",), tenant="tenant", keywords=("who",), times=("ends",))
 TEXT = "a canary in a coal mine"
 IDS = [f"00000000-0000-0000-0000-{i:012}" for i in range(600)]
 

@@ -9,7 +9,7 @@ from nearvote.audit.log import EventPage, EventQuery, first_id
 from nearvote.examples.engine import Engine, Found, Match, NotUpTo, Point, Schema, UpTo
 from nearvote.examples.spaces import AUDIT_COLLECTION as _COLLECTION
 
-_SCHEMA = Schema(dense={}, tenant="tenant", keywords=("task", "actor"), integers=("time_us",))
+_SCHEMA = Schema(dense={}, tenant="tenant", keywords=("task", "actor"), times=("time_us",))
 _POINTS_A_WRITE = 64
 _CHANGE = TypeAdapter(Change)
 

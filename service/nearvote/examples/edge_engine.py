@@ -369,16 +369,17 @@ def vacuum_collections(folder: Path) -> int:
 
 
 def _index(shard: edge.EdgeShard, schema: Schema) -> None:
-    """Creates the indexes of a schema that are missing: a collection may be of an earlier version."""
+    """Creates the indexes of a schema that are missing, or of an earlier version: those of times had a table, too."""
     there = call_edge(shard.info).payload_schema
     index = edge.UpdateOperation.create_field_index
     kinds: dict[str, Any] = {
         schema.tenant: edge.KeywordIndexParams(is_tenant=True),
         **dict.fromkeys(schema.keywords, edge.PayloadSchemaType.Keyword),
         **dict.fromkeys(schema.integers, edge.PayloadSchemaType.Integer),
+        **dict.fromkeys(schema.times, edge.IntegerIndexParams(lookup=False, range=True)),
     }
     for key, kind in kinds.items():
-        if key not in there:
+        if key not in there or (key in schema.times and there[key].params is None):
             call_edge(shard.update, index(key, kind))
 
 

@@ -98,12 +98,15 @@ class Schema:
         tenant: Keyword field by which points are laid out together.
         keywords: Further keyword fields with an index.
         integers: Integer fields with an index.
+        times: Those that points are found by only when they are up to a value, or in the order of which they come: an
+            index without a table of each single value takes half the memory.
     """
 
     dense: Mapping[str, int]
     tenant: str
     keywords: tuple[str, ...]
     integers: tuple[str, ...] = ()
+    times: tuple[str, ...] = ()
     sparse: tuple[str, ...] = ()
 
 

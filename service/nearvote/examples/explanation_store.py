@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from nearvote.examples.engine import Engine, Point, Schema, UpTo
 from nearvote.examples.spaces import EXPLANATION_COLLECTION as _COLLECTION
 
-_SCHEMA = Schema(dense={}, tenant="tenant", keywords=(), integers=("expires_us",))
+_SCHEMA = Schema(dense={}, tenant="tenant", keywords=(), times=("expires_us",))
 _NAMESPACE = uuid.UUID("c2f4a3de-2d0b-4c55-9b1b-5a3b6d1f7e42")
 
 

@@ -133,6 +133,9 @@ class ServerEngine:
             await self._answer(client.create_payload_index(name, field, models.PayloadSchemaType.KEYWORD))
         for field in schema.integers:
             await self._answer(client.create_payload_index(name, field, models.PayloadSchemaType.INTEGER))
+        ordered = models.IntegerIndexParams(type=models.IntegerIndexType.INTEGER, lookup=False, range=True)
+        for field in schema.times:
+            await self._answer(client.create_payload_index(name, field, ordered))
 
     async def _keep_as_set(self, name: str) -> None:
         found = await self._answer(self._client.get_collection(name))

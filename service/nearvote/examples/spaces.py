@@ -236,5 +236,6 @@ def _examples_schema(space: VectorSpace) -> Schema:
         sparse=(View.SURFACE.value,),
         tenant="tenant",
         keywords=("task", "labels", "source", "subject", "example_id"),
-        integers=("window", "expires_us"),
+        integers=("window",),
+        times=("expires_us",),
     )
