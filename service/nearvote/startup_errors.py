@@ -6,6 +6,7 @@ StartupError
 ├── EncoderMismatch
 ├── WeightsMismatch
 ├── ModelNotFound
+├── ExportFailed
 ├── ExportMismatch
 └── InvalidSetting
 """
@@ -47,6 +48,12 @@ class ModelNotFound(StartupError):
     """There is no model of this name at hand."""
 
     reason = "MODEL_NOT_FOUND"
+
+
+class ExportFailed(StartupError):
+    """A model can't be exported."""
+
+    reason = "EXPORT_FAILED"
 
 
 class ExportMismatch(StartupError):

@@ -17,13 +17,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import qdrant_edge as edge
 
+from nearvote.apart import run_apart
 from nearvote.errors import StoreFull, StoreReadOnly, StoreUnavailable
 from nearvote.examples import edge_index
 from nearvote.examples.edge_engine import EdgeEngine, build_indexes
 from nearvote.examples.edge_layout import files_ahead, read_ahead
 from nearvote.examples.edge_types import query_to_edge
-from nearvote.examples.engine import NearestQuery, Point, Schema, Sparse, VectorStorage
+from nearvote.examples.engine import NearestQuery, Point, Schema, Sparse, UpTo, VectorStorage
 from nearvote.startup_errors import StoreLocked
 
 SCHEMA = Schema({"meaning": 2}, tenant="tenant", keywords=("labels",), integers=("window",))
@@ -238,9 +240,23 @@ async def test_no_index_is_built_for_a_start_that_is_gone(tmp_path: Path) -> Non
     """What builds an index ends when the process that holds the folder's lock is no longer there."""
     await (await many(tmp_path, 10)).close()
     shard = tmp_path / "collections" / "many"
-    command = [sys.executable, str(Path(edge_index.__file__).with_name("edge_optimize.py")), str(shard), "1"]
+    command = [sys.executable, "-m", "nearvote.examples.edge_optimize", "1", str(shard)]
     done = await asyncio.to_thread(subprocess.run, command, check=False, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (1, "")
+
+
+async def test_an_index_of_an_earlier_version(tmp_path: Path) -> None:
+    """Times that were indexed with a table of their values lose it, once, and are found as before."""
+    old, new = (Schema({}, tenant="tenant", keywords=(), **{kind: ("n",)}) for kind in ("integers", "times"))
+    for schema in (old, new, new):
+        engine = EdgeEngine(tmp_path)
+        await engine.create_collection("timed", schema)
+        await engine.upsert("timed", [Point(one.id, one.payload) for one in POINTS])
+        params = engine._shards["timed"].info().payload_schema["n"].params
+        ordered = isinstance(params, edge.IntegerIndexParams) and not params.lookup
+        assert ordered == (schema is new)
+        assert await engine.count("timed", {"n": UpTo(9)}) == 10
+        await engine.close()
 
 
 async def test_few_points_need_no_index(tmp_path: Path) -> None:
@@ -253,7 +269,7 @@ async def test_few_points_need_no_index(tmp_path: Path) -> None:
 async def test_an_index_that_cant_be_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the index can't be built the service starts without it; who asks for it is told."""
     await (await many(tmp_path, 2_500)).close()
-    monkeypatch.setattr(edge_index, "__file__", str(tmp_path / "nowhere.py"))
+    monkeypatch.setattr(edge_index, "run_apart", lambda module, _folder: run_apart(module, str(tmp_path / "nowhere")))
     engine = EdgeEngine(tmp_path)
     assert await nearest_of(engine) == [0, 1, 2]
     with pytest.raises(StoreLocked):

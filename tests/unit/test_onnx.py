@@ -10,15 +10,16 @@ import numpy as np
 import pytest
 from sentence_transformers import SentenceTransformer
 
-from nearvote.embedding import load, onnx_export, onnx_graphs
+from nearvote.embedding import load, onnx_export, onnx_graphs, onnx_quantize
 from nearvote.embedding.encoder import Encoder, Matrix, Tokens
 from nearvote.embedding.hashing_encoder import HashingEncoder
 from nearvote.embedding.load import load_encoder
 from nearvote.embedding.models import DEFAULT_MODEL, ModelFiles, find_model
+from nearvote.embedding.onnx_apart import export_apart, quantize_apart
 from nearvote.embedding.onnx_encoder import OnnxEncoder
 from nearvote.embedding.onnx_quantize import Agreement, Jury, Labelled, compare
 from nearvote.learn.others import labels_by_others
-from nearvote.startup_errors import ExportMismatch
+from nearvote.startup_errors import ExportFailed, ExportMismatch
 
 _TEXTS = [
     "a",
@@ -93,7 +94,7 @@ def test_a_model_that_does_not_pack_is_padded(
 ) -> None:
     """When windows that go end to end see one another, the check finds it, and they are filled up instead."""
     monkeypatch.setattr(onnx_graphs, "_UNSEEN", 0.0)
-    onnx_export.export(find_model(DEFAULT_MODEL), tmp_path / "export")
+    assert "is off" in str(onnx_export.export(find_model(DEFAULT_MODEL), tmp_path / "export"))
     padded = OnnxEncoder(tmp_path / "export", threads=1)
     assert not padded.spec.packs
     assert padded.spec.cost([np.zeros(3, np.int32), np.zeros(5, np.int32)]) == 10
@@ -114,15 +115,16 @@ def test_texts_are_tokenized_whole(encoder: Encoder) -> None:
     assert (len(empty), len(one), len(long)) == (0, 1, 5000)
 
 
-def test_a_warm_start_is_light(encoder: Encoder, model_cache: Path) -> None:
-    """A second start on the same cache imports neither torch nor transformers, and computes the same."""
+@pytest.mark.parametrize("warm", [True, False], ids=["warm", "cold"])
+def test_a_start_is_light(encoder: Encoder, model_cache: Path, tmp_path: Path, *, warm: bool) -> None:
+    """A start imports neither torch nor transformers, not even one that exports, and computes the same."""
     code = (
         "import json, sys; from pathlib import Path; from nearvote.embedding.load import load_encoder\n"
         f"e = load_encoder({DEFAULT_MODEL!r}, None, 'cpu', Path(sys.argv[1]), 1)\n"
         "v = e.encode(e.tokenize(['hello there'])).tolist()\n"
         "print(json.dumps([e.spec.engine, v, sorted(m for m in sys.modules if '.' not in m)]))"
     )
-    command = [sys.executable, "-c", code, str(model_cache)]
+    command = [sys.executable, "-c", code, str(model_cache if warm else tmp_path)]
     ran = subprocess.run(command, check=True, capture_output=True, text=True, env=dict(os.environ))
     engine, vectors, modules = json.loads(ran.stdout.splitlines()[-1])
     assert engine == "onnx-cpu"
@@ -220,7 +222,7 @@ def test_a_damaged_export_is_made_anew(
         shutil.copytree(_export_of(model_cache), folder, copy_function=os.symlink)
         made.append(folder)
 
-    monkeypatch.setattr(onnx_export, "export", export_again)
+    monkeypatch.setattr(load, "export_apart", export_again)
     folder = _export_of(damaged_cache)
     damage(folder / name)
     again = load_encoder(DEFAULT_MODEL, None, "cpu", damaged_cache, threads=2)
@@ -234,7 +236,7 @@ def test_a_good_export_is_kept(damaged_cache: Path, monkeypatch: pytest.MonkeyPa
     def export_again(_: ModelFiles, folder: Path) -> None:
         pytest.fail(f"{folder} was good")
 
-    monkeypatch.setattr(onnx_export, "export", export_again)
+    monkeypatch.setattr(load, "export_apart", export_again)
     assert load_encoder(DEFAULT_MODEL, None, "cpu", damaged_cache, threads=2).spec.engine == "onnx-cpu"
 
 
@@ -250,11 +252,19 @@ def test_what_cant_be_exported_is_served_as_it_is(tmp_path: Path, monkeypatch: p
     """A model that can't be exported is served by sentence-transformers."""
 
     def refuse(_: ModelFiles, folder: Path) -> None:
-        raise ExportMismatch(f"{folder}: no such operator")
+        raise ExportFailed(f"{folder}: no such operator")
 
-    monkeypatch.setattr(onnx_export, "export", refuse)
+    monkeypatch.setattr(load, "export_apart", refuse)
     served = load_encoder(DEFAULT_MODEL, None, "cpu", tmp_path, threads=2)
     assert served.spec.engine == "torch-cpu"
+
+
+def test_what_ended_an_export_is_told(tmp_path: Path) -> None:
+    """Why a model can't be exported comes from the process that tried, and it leaves nothing behind."""
+    (tmp_path / "model").mkdir()
+    with pytest.raises(ExportFailed, match=r"\w+: .+"):
+        export_apart(ModelFiles("none", tmp_path / "model", "0"), tmp_path / "cache" / "export")
+    assert list(tmp_path.rglob("cache/*")) == []
 
 
 def test_hashing_needs_no_model(tmp_path: Path) -> None:
@@ -318,6 +328,22 @@ def test_int8_refused_where_nothing_tells(damaged_cache: Path) -> None:
     figure = _export_of(damaged_cache) / "int8.json"
     figure.write_text(json.dumps(json.loads(figure.read_text()) | {"share": 0.98}))
     assert load_encoder(DEFAULT_MODEL, None, "cpu", damaged_cache, 2, "int8").spec.engine == "onnx-cpu"
+
+
+def test_int8_refused_where_it_cant_be_made(damaged_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a model can't be written in 8 bits, full precision serves, from the export that is there."""
+    _forget_int8(damaged_cache)
+    failures: list[ExportFailed] = []
+
+    def fail(model: Path, small: Path) -> None:
+        with pytest.raises(ExportFailed) as failed:
+            quantize_apart(model.with_name("none"), small)
+        failures.append(failed.value)
+        raise failed.value
+
+    monkeypatch.setattr(onnx_quantize, "quantize_apart", fail)
+    served = load_encoder(DEFAULT_MODEL, None, "cpu", damaged_cache, 2, "int8", _jury(np.random.default_rng(0)))
+    assert (served.spec.engine, len(failures)) == ("onnx-cpu", 1)
 
 
 def test_agreement() -> None:

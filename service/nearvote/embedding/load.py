@@ -8,9 +8,10 @@ import structlog
 from nearvote.embedding.encoder import Encoder
 from nearvote.embedding.hashing_encoder import HashingEncoder
 from nearvote.embedding.models import ModelFiles, find_model
+from nearvote.embedding.onnx_apart import export_apart
 from nearvote.embedding.onnx_encoder import OnnxEncoder, Precision, usable_cores
 from nearvote.embedding.onnx_quantize import LEAST_AGREEMENT, Jury, known_agreement, quantize
-from nearvote.startup_errors import InvalidSetting, ModelNotFound
+from nearvote.startup_errors import ExportFailed, InvalidSetting, ModelNotFound
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -65,14 +66,8 @@ def load_encoder(
             _log.warning("export_unusable", folder=str(folder), error=str(error), next="exporting again")
     _log.info("exporting_model", model=files.name, revision=files.revision[:12], note="once for these weights")
     try:
-        from nearvote.embedding.onnx_export import export  # noqa: PLC0415 - imports torch, which a warm start must not
-
-        export(files, folder)
+        export_apart(files, folder)
         return _in_precision(OnnxEncoder(folder, threads), folder, threads, precision, jury)
-    except ImportError as error:
-        raise ModelNotFound(
-            f"exporting a model takes more packages: pip install 'nearvote[models]' ({error})"
-        ) from error
     except Exception as error:  # noqa: BLE001 - whatever the exporter can't do, the original can
         _log.warning("export_failed", error=str(error), next="serving by sentence-transformers, which is slower")
         return _load_torch(files, "cpu", folder, precision)
@@ -84,7 +79,11 @@ def _in_precision(full: Encoder, folder: Path, threads: int, precision: Precisio
     found = known_agreement(folder)
     if found is None and jury is not None and jury.examples:
         _log.info("quantizing_model", examples=len(jury.examples), note="once for these weights")
-        found = quantize(folder, threads, jury)
+        try:
+            found = quantize(folder, threads, jury)
+        except ExportFailed as error:
+            _log.warning("int8_refused", cause=str(error), next="serving in full precision")
+            return full
     if found is None:
         _log.warning("int8_refused", cause="no examples to compare by", next="serving in full precision")
         return full

@@ -1,4 +1,7 @@
-"""Exporting a model to ONNX, once for each set of weights. Imports torch, so only where there is no export yet."""
+"""Exporting a model to ONNX, once for each set of weights: a program, which `onnx_apart.py` runs.
+
+Its last line is JSON: why a model that should have been packed was not, or null.
+"""
 
 import json
 import logging
@@ -9,20 +12,18 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-import structlog
 import torch
 from sentence_transformers import SentenceTransformer
 
+from nearvote.apart import arguments
 from nearvote.embedding.encoder import DEFAULT_MAX_TOKENS, EncoderSpec, normalized
 from nearvote.embedding.models import ModelFiles
 from nearvote.embedding.onnx_encoder import PROBES, OnnxEncoder
 from nearvote.embedding.onnx_graphs import Packed, Padded, can_pack, transformer_of
 from nearvote.embedding.torch_encoder import load_original, pooling_of, save_tokenizer
 
-_log = structlog.get_logger(__name__)
 
-
-def export(files: ModelFiles, folder: Path) -> None:
+def export(files: ModelFiles, folder: Path) -> str | None:
     """Exports a model and checks the export against the original.
 
     The export appears in `folder` whole or not at all.
@@ -30,6 +31,9 @@ def export(files: ModelFiles, folder: Path) -> None:
     Args:
         files: The model.
         folder: Where to; replaced when it exists.
+
+    Returns:
+        Why windows of a model that should be packed are filled up to the longest; None where nothing failed.
 
     Raises:
         ExportMismatch: The export does not compute what the original does.
@@ -60,13 +64,13 @@ def export(files: ModelFiles, folder: Path) -> None:
             _write_graph(model, Packed(model) if packs else Padded(model), draft / "model.onnx")
             OnnxEncoder(draft, threads=1)  # the check
 
-        if can_pack(model):
+        packs, why_not = can_pack(model), None
+        if packs:
             try:
                 make(packs=True)
             except Exception as error:  # noqa: BLE001 - whatever does not pack can be padded
-                _log.warning("export_not_packed", error=str(error), next="windows are filled up to the longest")
-                make(packs=False)
-        else:
+                packs, why_not = False, str(error)
+        if not packs:
             make(packs=False)
         shutil.rmtree(folder, ignore_errors=True)
         try:
@@ -74,6 +78,7 @@ def export(files: ModelFiles, folder: Path) -> None:
         except OSError:
             if not (folder / "export.json").is_file():  # else another process was faster, with the same result
                 raise
+    return why_not
 
 
 def _write_graph(model: SentenceTransformer, graph: Packed | Padded, path: Path) -> None:
@@ -96,3 +101,8 @@ def _write_graph(model: SentenceTransformer, graph: Packed | Padded, path: Path)
             external_data=True,
             verbose=False,
         )
+
+
+if __name__ == "__main__":
+    name, source, revision, target = arguments()
+    print(json.dumps({"not_packed": export(ModelFiles(name, Path(source), revision), Path(target))}))  # noqa: T201

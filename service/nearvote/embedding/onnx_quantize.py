@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from nearvote.embedding.encoder import Encoder, Matrix
+from nearvote.embedding.onnx_apart import quantize_apart
 from nearvote.embedding.onnx_encoder import INT8_MODEL, OnnxEncoder
 
 # Share of examples whose label stays the same, from which on the vectors are good enough to serve.
@@ -58,9 +59,6 @@ class Agreement:
 def quantize(folder: Path, threads: int, jury: Jury) -> Agreement:
     """Adds an 8-bit version to an export, and compares it.
 
-    Weights by channel, activations as they come (dynamic quantization), with one bit less than there is: without VNNI,
-    products of 8 bits overflow the 16 bits that their sums have.
-
     Args:
         folder: The export.
         threads: Threads of one computation.
@@ -68,19 +66,14 @@ def quantize(folder: Path, threads: int, jury: Jury) -> Agreement:
 
     Returns:
         How far it agrees.
-    """
-    from onnxruntime.quantization import QuantType, quantize_dynamic  # noqa: PLC0415 - imports onnx
 
+    Raises:
+        ExportFailed: There can't be one.
+    """
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         draft = Path(scratch) / "export"
         shutil.copytree(folder, draft)
-        quantize_dynamic(
-            draft / "model.onnx",
-            draft / INT8_MODEL,
-            per_channel=True,
-            reduce_range=True,
-            weight_type=QuantType.QInt8,
-        )
+        quantize_apart(draft / "model.onnx", draft / INT8_MODEL)
         agreement = compare(OnnxEncoder(draft, threads), OnnxEncoder(draft, threads, precision="int8"), jury)
         (draft / "int8.json").write_text(json.dumps(asdict(agreement)))
         for name in (INT8_MODEL, "int8.json"):  # the figure last: it says that the model is whole

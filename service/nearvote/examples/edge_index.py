@@ -3,15 +3,13 @@
 Without it a search looks at every vector. Edge never builds it by itself, and lets no other thread run while it does.
 """
 
-import os
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
 import qdrant_edge as edge
 import structlog
 
+from nearvote.apart import run_apart
 from nearvote.errors import StoreUnavailable
 from nearvote.examples.edge_layout import read_ahead, set_storage, storage_of
 from nearvote.examples.engine import VectorStorage
@@ -89,9 +87,7 @@ def build_index(path: Path) -> int:
     Raises:
         StoreUnavailable: It could not be built.
     """
-    script = Path(__file__).with_name("edge_optimize.py")
-    command = [sys.executable, str(script), str(path), str(os.getpid())]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - script and folder are ours
+    done = run_apart("nearvote.examples.edge_optimize", str(path))
     if done.returncode:
         raise StoreUnavailable(f"the index of {path} could not be built: {done.stderr.strip()[-500:]}")
     count = int(done.stdout)

@@ -1,25 +1,15 @@
-"""Builds the index of one Edge shard, in a process of its own: `python edge_optimize.py FOLDER PARENT`.
+"""Builds the index of one Edge shard, in a process of its own: a program, which `edge_index.py` runs with its folder.
 
-The engine never lets other threads of its interpreter run meanwhile, so this is never done where messages are served.
-Imports nothing of nearvote, to start at once.
+The engine never lets other threads of its interpreter run meanwhile, so this is never done where messages are served,
+and the process ends with the one that started it, which alone holds the folder's lock. It prints how many points there
+are.
 """
 
-import ctypes
-import os
-import signal
 import sys
 
 import qdrant_edge as edge
 
-_PR_SET_PDEATHSIG = 1
-
-
-def end_with(parent: int) -> None:
-    """Ends this process with the one that started it, which alone holds the folder's lock. On Linux only."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it ended before we could ask
-        sys.exit(1)
+from nearvote.apart import arguments
 
 
 def optimize(folder: str) -> int:
@@ -37,5 +27,5 @@ def optimize(folder: str) -> int:
 
 
 if __name__ == "__main__":
-    end_with(int(sys.argv[2]))
-    sys.stdout.write(str(optimize(sys.argv[1])))
+    (shard_folder,) = arguments()
+    sys.stdout.write(str(optimize(shard_folder)))
