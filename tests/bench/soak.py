@@ -4,9 +4,11 @@
 
 One service with the real encoder is called in every way at once: single messages, batches, streams, imports and
 deletions of the same examples again and again, fits, searches; beside them clients that give up, that vanish in the
-middle of a stream, that send nonsense, and bursts of more than can be done. Prints JSON: calls by outcome, memory at
-the start, each five minutes and at the end. Ends with 1 when the service failed by its own fault, or its own memory was
-not flat: its median in the last third of the run a tenth above that in the first third after the warm-up, or more.
+middle of a stream, that send nonsense, and bursts of more than can be done. Half of the messages never came before, so
+that the cache of vectors is full by the end of the warm-up, and they are computed all along. Prints JSON: calls by
+outcome, memory at the start, each five minutes and at the end. Ends with 1 when the service failed by its own fault, or
+its own memory was not flat: its median in the last third of the run a tenth above that in the first third after the
+warm-up, or more.
 
 Pages of files are told of apart: the kernel takes them back when it is short of memory, and there are more of them with
 each write, since the embedded store writes in new places until it is vacuumed.
@@ -20,7 +22,7 @@ import json
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,7 @@ _SHOWN_SECONDS = 300.0
 # For as long the last calls may take; a service that does not answer them has failed.
 _LAST_CALLS_SECONDS = 180.0
 _MOST_GROWTH = 0.1  # what allocators and pools move by is some per cent
+_TEXTS = 4_000  # that come again and again
 _CURATED = 50  # examples that are added, and deleted again, in one go
 _CURATE_SECONDS = 10.0  # from one go to the next: what is stored, and memory with it, grows alike on every machine
 
@@ -54,7 +57,7 @@ class Soak:
     def __init__(self, server: Server, seconds: float) -> None:
         self._server = server
         self._end = time.monotonic() + seconds
-        self._texts = itertools.cycle(draw("mixed", 4_000))
+        self._texts = _messages()
         self.outcomes: Counter[str] = Counter()
         self.memory: list[tuple[float, float]] = []
         self.files: list[tuple[float, float]] = []
@@ -147,6 +150,12 @@ class Soak:
             if isinstance(one, BaseException):
                 self.outcomes[f"in a burst: {_name(one)}"] += 1
         await asyncio.sleep(30)
+
+
+def _messages() -> Iterator[str]:
+    """Messages without end, of which every other one never came before: the cache of vectors is full, and let go of."""
+    for i, text in enumerate(itertools.cycle(draw("mixed", _TEXTS))):
+        yield f"{text} {i}" if i % 2 else text
 
 
 def _name(error: BaseException) -> str:
