@@ -9,10 +9,11 @@ from pathlib import Path
 
 import grpc
 import pytest
+import qdrant_edge as edge
 
 from nearvote.deadline import no_deadline, set_deadline
 from nearvote.errors import StoreTooSlow, StoreUnavailable
-from nearvote.examples.engine import NearestQuery, Point, Schema
+from nearvote.examples.engine import NearestQuery, Point, Schema, UpTo
 from nearvote.examples.server_engine import ServerEngine
 from tests.qdrant.proxy import Proxy
 from tests.qdrant.stand_in import StandIn
@@ -100,6 +101,18 @@ async def test_a_collection_is_looked_at_again(engine: ServerEngine, server: Sta
     server.tell("shaky Get 2")
     await engine.create_collection("c", SCHEMA)
     assert server.calls()["Get"] - before == 3
+
+
+async def test_an_index_of_an_earlier_version(engine: ServerEngine, server: StandIn, data_folder: Path) -> None:
+    """Times that were indexed with a table of their values lose it, and are found as before."""
+    for kind in ("integers", "times"):
+        await engine.create_collection("timed", Schema({}, tenant="tenant", keywords=(), **{kind: ("n",)}))
+        await engine.upsert("timed", [Point(ID, {"tenant": "t", "n": 7})])
+        assert await engine.count("timed", {"n": UpTo(7)}) == 1
+    server.stop()
+    params = edge.EdgeShard.load(str(data_folder / "timed")).info().payload_schema["n"].params
+    assert isinstance(params, edge.IntegerIndexParams)
+    assert not params.lookup
 
 
 async def test_tries_end(engine: ServerEngine, server: StandIn) -> None:

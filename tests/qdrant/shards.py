@@ -96,7 +96,7 @@ class Shards:
         )
 
     def index(self, request: Any) -> None:
-        """Creates the index of a payload field; of one that has it already nothing happens."""
+        """Creates the index of a payload field; one of the same parameters stays as it is."""
         only(request, "collection_name", "wait", "field_name", "field_type", "field_index_params", "timeout")
         only(request.field_index_params, "keyword_index_params", "integer_index_params")
         only(request.field_index_params.keyword_index_params, "is_tenant", "on_disk")

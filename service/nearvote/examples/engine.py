@@ -98,8 +98,8 @@ class Schema:
         tenant: Keyword field by which points are laid out together.
         keywords: Further keyword fields with an index.
         integers: Integer fields with an index.
-        times: Those that points are found by only when they are up to a value, or in the order of which they come: an
-            index without a table of each single value takes half the memory.
+        times: Integer fields with an index by which points are found up to a value, or asked for in their order; never
+            by being equal to one, or counted by value: an index without a table of single values takes half the memory.
     """
 
     dense: Mapping[str, int]
