@@ -8,6 +8,7 @@ StartupError
 ├── ModelNotFound
 ├── ExportFailed
 ├── ExportMismatch
+├── Interrupted
 └── InvalidSetting
 """
 
@@ -51,7 +52,7 @@ class ModelNotFound(StartupError):
 
 
 class ExportFailed(StartupError):
-    """A model can't be exported."""
+    """A model can't be exported, or not be written in 8 bits."""
 
     reason = "EXPORT_FAILED"
 
@@ -60,6 +61,12 @@ class ExportMismatch(StartupError):
     """An exported model does not compute what the original does."""
 
     reason = "EXPORT_MISMATCH"
+
+
+class Interrupted(StartupError):
+    """What was to be done first was told to stop."""
+
+    reason = "INTERRUPTED"
 
 
 class InvalidSetting(StartupError):

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,9 @@ import pytest
 import qdrant_edge as edge
 
 from nearvote.apart import run_apart
-from nearvote.errors import StoreFull, StoreReadOnly, StoreUnavailable
-from nearvote.examples import edge_index
+from nearvote.errors import NearvoteError, StoreFull, StoreReadOnly, StoreUnavailable
+from nearvote.examples import edge_engine, edge_index
+from nearvote.examples.edge_call import call_edge
 from nearvote.examples.edge_engine import EdgeEngine, build_indexes
 from nearvote.examples.edge_layout import files_ahead, read_ahead
 from nearvote.examples.edge_types import query_to_edge
@@ -240,17 +241,26 @@ async def test_no_index_is_built_for_a_start_that_is_gone(tmp_path: Path) -> Non
     """What builds an index ends when the process that holds the folder's lock is no longer there."""
     await (await many(tmp_path, 10)).close()
     shard = tmp_path / "collections" / "many"
-    command = [sys.executable, "-m", "nearvote.examples.edge_optimize", "1", str(shard)]
+    command = [sys.executable, "-m", "nearvote.examples.edge_optimize", "1", "2", str(shard)]
     done = await asyncio.to_thread(subprocess.run, command, check=False, capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
 
 
-async def test_an_index_of_an_earlier_version(tmp_path: Path) -> None:
+async def test_an_index_of_an_earlier_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Times that were indexed with a table of their values lose it, once, and are found as before."""
     old, new = (Schema({}, tenant="tenant", keywords=(), **{kind: ("n",)}) for kind in ("integers", "times"))
-    for schema in (old, new, new):
+    updates: list[str] = []
+
+    def watched(function: Any, *args: Any) -> Any:
+        updates.extend([function.__name__] if function.__name__ == "update" else [])
+        return call_edge(function, *args)
+
+    monkeypatch.setattr(edge_engine, "call_edge", watched)
+    for schema, indexed in ((old, 2), (new, 1), (new, 0)):
         engine = EdgeEngine(tmp_path)
+        updates.clear()
         await engine.create_collection("timed", schema)
+        assert len(updates) == indexed
         await engine.upsert("timed", [Point(one.id, one.payload) for one in POINTS])
         params = engine._shards["timed"].info().payload_schema["n"].params
         ordered = isinstance(params, edge.IntegerIndexParams) and not params.lookup
@@ -269,7 +279,11 @@ async def test_few_points_need_no_index(tmp_path: Path) -> None:
 async def test_an_index_that_cant_be_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the index can't be built the service starts without it; who asks for it is told."""
     await (await many(tmp_path, 2_500)).close()
-    monkeypatch.setattr(edge_index, "run_apart", lambda module, _folder: run_apart(module, str(tmp_path / "nowhere")))
+
+    def elsewhere(module: str, _folder: str, failure: Callable[[str], NearvoteError]) -> Any:
+        return run_apart(module, str(tmp_path / "nowhere"), failure=failure)
+
+    monkeypatch.setattr(edge_index, "run_apart", elsewhere)
     engine = EdgeEngine(tmp_path)
     assert await nearest_of(engine) == [0, 1, 2]
     with pytest.raises(StoreLocked):

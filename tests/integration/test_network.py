@@ -1,6 +1,7 @@
 """Whom a serving process talks to: those who call it, and what it was told to."""
 
 import contextlib
+import os
 import signal
 import socket
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from nearvote.embedding.models import DEFAULT_MODEL
 from nearvote.examples.server_engine import ServerEngine
 from tests.integration import confined
 from tests.integration.server import Server
@@ -64,6 +66,18 @@ def test_a_server_of_its_own_reaches_nobody(alone: Server) -> None:
         done = alone.cli(*command)
         assert done.returncode == 0, done.stderr
     assert alone.stop() == 0
+
+
+def test_an_export_reaches_nobody(tmp_path: Path) -> None:
+    """The default model is exported at a first start by a process that is as confined, and reaches for nobody."""
+    code = (
+        "import sys; from pathlib import Path; from nearvote.embedding.load import load_encoder\n"
+        f"print(load_encoder({DEFAULT_MODEL!r}, None, 'cpu', Path(sys.argv[1]), 1).spec.engine)"
+    )
+    environment = {**os.environ, "HF_HUB_OFFLINE": "0"}
+    command = [*_CONFINED, sys.executable, "-c", code, str(tmp_path)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    assert done.stdout.splitlines()[-1] == "onnx-cpu"
 
 
 async def test_a_qdrant_server_is_asked_by_grpc_alone(data_folder: Path) -> None:

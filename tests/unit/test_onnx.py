@@ -19,7 +19,7 @@ from nearvote.embedding.onnx_apart import export_apart, quantize_apart
 from nearvote.embedding.onnx_encoder import OnnxEncoder
 from nearvote.embedding.onnx_quantize import Agreement, Jury, Labelled, compare
 from nearvote.learn.others import labels_by_others
-from nearvote.startup_errors import ExportFailed, ExportMismatch
+from nearvote.startup_errors import ExportFailed, ExportMismatch, Interrupted
 
 _TEXTS = [
     "a",
@@ -259,12 +259,27 @@ def test_what_cant_be_exported_is_served_as_it_is(tmp_path: Path, monkeypatch: p
     assert served.spec.engine == "torch-cpu"
 
 
+def test_an_export_that_is_told_to_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who stops the service while a model is exported does not have it loaded by sentence-transformers first."""
+
+    def stopped(*_: object) -> None:
+        raise Interrupted("ended by SIGINT")
+
+    monkeypatch.setattr(load, "export_apart", stopped)
+    monkeypatch.setattr(load, "_load_torch", lambda *_: pytest.fail("it was loaded"))
+    with pytest.raises(Interrupted):
+        load_encoder(DEFAULT_MODEL, None, "cpu", tmp_path, threads=2)
+
+
 def test_what_ended_an_export_is_told(tmp_path: Path) -> None:
     """Why a model can't be exported comes from the process that tried, and it leaves nothing behind."""
-    (tmp_path / "model").mkdir()
-    with pytest.raises(ExportFailed, match=r"\w+: .+"):
+    files = find_model(DEFAULT_MODEL)
+    shutil.copytree(files.folder, tmp_path / "model")
+    _emptied(tmp_path / "model" / "tokenizer.json")
+    (tmp_path / "cache").mkdir()
+    with pytest.raises(ExportFailed, match=r"^\w+(Error|Exception): "):
         export_apart(ModelFiles("none", tmp_path / "model", "0"), tmp_path / "cache" / "export")
-    assert list(tmp_path.rglob("cache/*")) == []
+    assert list((tmp_path / "cache").iterdir()) == []
 
 
 def test_hashing_needs_no_model(tmp_path: Path) -> None:
@@ -344,6 +359,20 @@ def test_int8_refused_where_it_cant_be_made(damaged_cache: Path, monkeypatch: py
     monkeypatch.setattr(onnx_quantize, "quantize_apart", fail)
     served = load_encoder(DEFAULT_MODEL, None, "cpu", damaged_cache, 2, "int8", _jury(np.random.default_rng(0)))
     assert (served.spec.engine, len(failures)) == ("onnx-cpu", 1)
+
+
+@pytest.mark.parametrize("error", [OSError(30, "Read-only file system"), ExportMismatch("is off")], ids=repr)
+def test_int8_refused_whatever_fails(error: Exception, damaged_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no room for 8 bits, or they compute something else, full precision serves: nothing is exported."""
+    _forget_int8(damaged_cache)
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(onnx_quantize, "quantize_apart", fail)
+    monkeypatch.setattr(load, "export_apart", lambda *_: pytest.fail("the export was good"))
+    served = load_encoder(DEFAULT_MODEL, None, "cpu", damaged_cache, 2, "int8", _jury(np.random.default_rng(0)))
+    assert served.spec.engine == "onnx-cpu"
 
 
 def test_agreement() -> None:

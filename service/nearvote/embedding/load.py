@@ -11,7 +11,7 @@ from nearvote.embedding.models import ModelFiles, find_model
 from nearvote.embedding.onnx_apart import export_apart
 from nearvote.embedding.onnx_encoder import OnnxEncoder, Precision, usable_cores
 from nearvote.embedding.onnx_quantize import LEAST_AGREEMENT, Jury, known_agreement, quantize
-from nearvote.startup_errors import ExportFailed, InvalidSetting, ModelNotFound
+from nearvote.startup_errors import Interrupted, InvalidSetting, ModelNotFound
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -48,6 +48,7 @@ def load_encoder(
         ModelNotFound: The model is not at hand, can't be loaded, or what it takes to load it is not installed.
         InvalidSetting: CUDA is asked for and there is none.
         WeightsMismatch: The packaged model's weights are not those that they should be.
+        Interrupted: Making a form of the model was told to stop.
     """
     if model == "hashing":
         return HashingEncoder()
@@ -62,12 +63,16 @@ def load_encoder(
     if (folder / "export.json").is_file():
         try:
             return _in_precision(OnnxEncoder(folder, threads), folder, threads, precision, jury)
+        except Interrupted:
+            raise
         except Exception as error:  # noqa: BLE001 - whatever is wrong with a cache, it can be made anew
             _log.warning("export_unusable", folder=str(folder), error=str(error), next="exporting again")
     _log.info("exporting_model", model=files.name, revision=files.revision[:12], note="once for these weights")
     try:
         export_apart(files, folder)
         return _in_precision(OnnxEncoder(folder, threads), folder, threads, precision, jury)
+    except Interrupted:
+        raise
     except Exception as error:  # noqa: BLE001 - whatever the exporter can't do, the original can
         _log.warning("export_failed", error=str(error), next="serving by sentence-transformers, which is slower")
         return _load_torch(files, "cpu", folder, precision)
@@ -81,7 +86,9 @@ def _in_precision(full: Encoder, folder: Path, threads: int, precision: Precisio
         _log.info("quantizing_model", examples=len(jury.examples), note="once for these weights")
         try:
             found = quantize(folder, threads, jury)
-        except ExportFailed as error:
+        except Interrupted:
+            raise
+        except Exception as error:  # noqa: BLE001 - a full disk, or whatever it was: full precision is at hand
             _log.warning("int8_refused", cause=str(error), next="serving in full precision")
             return full
     if found is None:

@@ -1,6 +1,5 @@
 """Making a model's other forms in processes of their own: what that takes, some 400 MiB, goes with them."""
 
-import json
 from pathlib import Path
 
 import structlog
@@ -23,9 +22,10 @@ def export_apart(files: ModelFiles, folder: Path) -> None:
 
     Raises:
         ExportFailed: The model can't be exported, or what it takes is not installed.
+        Interrupted: It was told to stop.
     """
-    said = _run("nearvote.embedding.onnx_export", files.name, str(files.folder), files.revision, str(folder))
-    if not_packed := json.loads(said)["not_packed"]:
+    told = (files.name, str(files.folder), files.revision, str(folder))
+    if not_packed := run_apart("nearvote.embedding.onnx_export", *told, failure=ExportFailed):
         _log.warning("export_not_packed", error=not_packed, next="windows are filled up to the longest")
 
 
@@ -38,17 +38,6 @@ def quantize_apart(model: Path, small: Path) -> None:
 
     Raises:
         ExportFailed: It can't be done, or what it takes is not installed.
+        Interrupted: It was told to stop.
     """
-    _run("nearvote.embedding.onnx_int8", str(model), str(small))
-
-
-def _run(module: str, *arguments: str) -> str:
-    """The last line that a program of ours printed."""
-    done = run_apart(module, *arguments)
-    if done.returncode:
-        raise ExportFailed(_last_line(done.stderr) or f"the process ended with {done.returncode}")
-    return _last_line(done.stdout)
-
-
-def _last_line(text: str) -> str:
-    return text.strip().rpartition("\n")[-1]
+    run_apart("nearvote.embedding.onnx_int8", str(model), str(small), failure=ExportFailed)

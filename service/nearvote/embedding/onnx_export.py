@@ -1,7 +1,4 @@
-"""Exporting a model to ONNX, once for each set of weights: a program, which `onnx_apart.py` runs.
-
-Its last line is JSON: why a model that should have been packed was not, or null.
-"""
+"""Exporting a model to ONNX, once for each set of weights: a program, which `onnx_apart.py` runs."""
 
 import json
 import logging
@@ -15,7 +12,7 @@ import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
 
-from nearvote.apart import arguments
+from nearvote.apart import answer
 from nearvote.embedding.encoder import DEFAULT_MAX_TOKENS, EncoderSpec, normalized
 from nearvote.embedding.models import ModelFiles
 from nearvote.embedding.onnx_encoder import PROBES, OnnxEncoder
@@ -103,6 +100,9 @@ def _write_graph(model: SentenceTransformer, graph: Packed | Padded, path: Path)
         )
 
 
+def _export(name: str, source: str, revision: str, target: str) -> str | None:
+    return export(ModelFiles(name, Path(source), revision), Path(target))
+
+
 if __name__ == "__main__":
-    name, source, revision, target = arguments()
-    print(json.dumps({"not_packed": export(ModelFiles(name, Path(source), revision), Path(target))}))  # noqa: T201
+    answer(_export)

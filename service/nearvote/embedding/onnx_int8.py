@@ -6,8 +6,12 @@ products of 8 bits overflow the 16 bits that their sums have.
 
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from nearvote.apart import arguments
+from nearvote.apart import answer
+
+
+def _quantize(model: str, small: str) -> None:
+    quantize_dynamic(model, small, per_channel=True, reduce_range=True, weight_type=QuantType.QInt8)
+
 
 if __name__ == "__main__":
-    model, small = arguments()
-    quantize_dynamic(model, small, per_channel=True, reduce_range=True, weight_type=QuantType.QInt8)
+    answer(_quantize)

@@ -86,11 +86,13 @@ def build_index(path: Path) -> int:
 
     Raises:
         StoreUnavailable: It could not be built.
+        Interrupted: It was told to stop.
     """
-    done = run_apart("nearvote.examples.edge_optimize", str(path))
-    if done.returncode:
-        raise StoreUnavailable(f"the index of {path} could not be built: {done.stderr.strip()[-500:]}")
-    count = int(done.stdout)
+
+    def failure(cause: str) -> StoreUnavailable:
+        return StoreUnavailable(f"the index of {path} could not be built: {cause}")
+
+    count: int = run_apart("nearvote.examples.edge_optimize", str(path), failure=failure)
     _note(path).write_text(str(count))
     return count
 

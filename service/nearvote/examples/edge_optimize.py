@@ -1,15 +1,12 @@
 """Builds the index of one Edge shard, in a process of its own: a program, which `edge_index.py` runs with its folder.
 
 The engine never lets other threads of its interpreter run meanwhile, so this is never done where messages are served,
-and the process ends with the one that started it, which alone holds the folder's lock. It prints how many points there
-are.
+and the process ends with the one that started it, which alone holds the folder's lock.
 """
-
-import sys
 
 import qdrant_edge as edge
 
-from nearvote.apart import arguments
+from nearvote.apart import answer
 
 
 def optimize(folder: str) -> int:
@@ -27,5 +24,4 @@ def optimize(folder: str) -> int:
 
 
 if __name__ == "__main__":
-    (shard_folder,) = arguments()
-    sys.stdout.write(str(optimize(shard_folder)))
+    answer(optimize)
