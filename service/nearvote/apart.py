@@ -3,99 +3,114 @@
 import ctypes
 import json
 import os
+import pkgutil
 import signal
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Callable
 from typing import Any
 
 import structlog
 
-from nearvote.errors import NearvoteError
-from nearvote.startup_errors import Interrupted
+from nearvote.errors import Interrupted, NearvoteError
 
 _PR_SET_PDEATHSIG = 1  # of Linux's prctl.h
-_MOST_TOLD = 2_000  # characters of a failure: far less than a pipe holds before somebody reads
+_MOST_LOGGED = 4_000  # characters, of what was written last
 
 _log = structlog.get_logger(__name__)
+_running: set[subprocess.Popen[str]] = set()
 
 
-def run_apart(module: str, *told: str, failure: Callable[[str], NearvoteError]) -> Any:
-    """Runs a module of nearvote as a program, to its end.
+def run_apart(work: str, *told: str, failure: Callable[[str], NearvoteError]) -> Any:
+    """Runs a function of nearvote in a process of its own, to its end. What it prints is logged.
 
-    On Linux it is killed when the thread that waits for it here ends, and with it when this process does.
+    On Linux the process is killed when the thread that waits for it ends, so also when this process does.
 
     Args:
-        module: Its name. It answers by `answer`.
-        told: What it is to work on.
-        failure: Makes what is raised where it fails, of the cause.
+        work: The function, as `module:name`. It takes strings, and returns what JSON can write.
+        told: Its arguments.
+        failure: Makes the error to raise from a text that says what failed.
 
     Returns:
-        What its work returned, through JSON.
+        What it returned.
 
     Raises:
-        NearvoteError: That of `failure`: its work failed, or it ended without an answer.
-        KeyboardInterrupt: It was interrupted from the keyboard, and we with it, in the main thread.
-        Interrupted: It was interrupted or told to stop, in any other case.
+        NearvoteError: That of `failure`: it failed, ended without an answer, or could not be started.
+        KeyboardInterrupt: It was interrupted, as all processes of a terminal are, and this is the main thread.
+        Interrupted: It was interrupted, and this is another thread.
     """
-    answers, to_answer = os.pipe()
     # Not multiprocessing: that leaves a process that looks after its resources for as long as the service runs.
     # -P: what lies in the working directory is no module of ours.
-    command = [sys.executable, "-P", "-m", module, str(os.getpid()), str(to_answer), *told]
-    with os.fdopen(answers) as read:
+    command = [sys.executable, "-P", "-m", __name__, str(os.getpid()), work, *told]
+    try:
+        process = subprocess.Popen(  # noqa: S603 - ours
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            errors="replace",
+        )
+    except OSError as error:
+        raise failure(f"no process can be started for it: {error.strerror}") from error
+    with process:
+        _running.add(process)
         try:
-            done = subprocess.run(  # noqa: S603 - ours
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                encoding="utf-8",
-                errors="replace",
-                pass_fds=(to_answer,),
-                check=False,
-            )
+            answered, printed = process.communicate()
+        except BaseException:
+            process.send_signal(signal.SIGINT)  # it clears away what it has begun
+            raise
         finally:
-            os.close(to_answer)
-        answer = read.read()
-    said = done.stdout.strip()[-_MOST_TOLD:]
-    if done.returncode < 0:
-        raise _ended_by(-done.returncode, said, failure)
-    if done.returncode or not answer:
-        raise failure(f"the process ended with {done.returncode}: {said.rpartition(chr(10))[-1]}")
-    told_back = json.loads(answer)
-    if "failed" in told_back:
-        raise failure(told_back["failed"])
-    if said:
-        _log.info("said_apart", module=module, output=said)
-    return told_back["found"]
+            _running.discard(process)
+    try:
+        answer: dict[str, Any] = json.loads(answered)
+    except ValueError:
+        answer = {"failed": _end(process.returncode)}
+    if "failed" in answer and process.returncode == -signal.SIGINT:
+        if threading.current_thread() is threading.main_thread():
+            raise KeyboardInterrupt
+        raise Interrupted(f"{work} was interrupted")
+    if printed.strip():
+        log = _log.warning if "failed" in answer else _log.info
+        log("printed_apart", work=work, output=printed.strip()[-_MOST_LOGGED:])
+    if "failed" in answer:
+        raise failure(answer["failed"])
+    return answer["returned"]
 
 
-def _ended_by(number: int, said: str, failure: Callable[[str], NearvoteError]) -> BaseException:
-    if number == signal.SIGINT and threading.current_thread() is threading.main_thread():
-        return KeyboardInterrupt()
-    name = signal.Signals(number).name
-    if number in {signal.SIGINT, signal.SIGTERM}:
-        return Interrupted(f"the process that did this was ended by {name}")
-    return failure(f"the process was ended by {name}: {said.rpartition(chr(10))[-1]}")
+def interrupt_apart() -> None:
+    """Interrupts all that runs apart now. Called where nobody waits for it any more."""
+    for process in tuple(_running):
+        process.send_signal(signal.SIGINT)
 
 
-def answer(work: Callable[..., object]) -> None:
-    """Does what this program is for, with what `run_apart` was told, and answers with what that returns.
+def _end(code: int) -> str:
+    if code < 0:
+        return f"the process was ended by signal {-code} ({signal.strsignal(-code)})"
+    return f"the process ended with {code}, and did not answer"
 
-    Ends the program (exit code 1) before that where who ran it is already gone.
 
-    Args:
-        work: Takes what was told, returns what JSON can write.
-    """
-    parent, to_answer, *told = sys.argv[1:]
+def _work() -> None:
+    """The program. If the process that started it is gone, it ends at once with exit code 1."""
+    parent, work, *told = sys.argv[1:]
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != int(parent):  # it ended before we could ask
         sys.exit(1)
+    to_answer = os.dup(1)
+    os.dup2(2, 1)  # what libraries print is no answer
     try:
-        found = {"found": work(*told)}
-    except Exception as error:  # noqa: BLE001 - who ran us says what is done about it
-        found = {"failed": f"{type(error).__name__}: {error}"[:_MOST_TOLD]}
-    with os.fdopen(int(to_answer), "w") as write:
-        json.dump(found, write)
+        answer = {"returned": pkgutil.resolve_name(work)(*told)}
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # noqa: BLE001 - a panic of the embedded store is no Exception
+        traceback.print_exc()
+        answer = {"failed": f"{type(error).__name__}: {error}"}
+    with os.fdopen(to_answer, "w") as write:
+        json.dump(answer, write)
+
+
+if __name__ == "__main__":
+    _work()

@@ -35,6 +35,7 @@ NearvoteError
 ├── Overloaded
 ├── Draining
 ├── SpaceSwitching
+├── Interrupted
 ├── AccessDenied                who calls is not known, or may not do this
 │   ├── CredentialsMissing
 │   ├── CredentialsUnknown
@@ -264,6 +265,12 @@ class SpaceSwitching(NearvoteError):
 
     reason = "SPACE_SWITCHING"
     retry_seconds = 1.0
+
+
+class Interrupted(NearvoteError):
+    """What takes long was interrupted, since the service stops or nobody waits for it any more."""
+
+    reason = "INTERRUPTED"
 
 
 class AccessDenied(NearvoteError):

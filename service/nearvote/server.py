@@ -115,6 +115,7 @@ async def serve(settings: Settings, seed_progress: Progress) -> None:
     if not await _store_answers(settings):
         _log.info("stopped")
         return
+    _end_at_once_while_starting()
     began = time.perf_counter()
     async with parts_of(settings, seed_progress) as parts, _serving(settings, parts) as drain:
         _log.info(
@@ -344,6 +345,12 @@ async def _follow(parts: Parts) -> None:
             await parts.board.follow(parts.reindexer)
         except Exception as error:  # noqa: BLE001 - the next look tries again
             _log.warning("not_followed", cause=cause_of(error))
+
+
+def _end_at_once_while_starting() -> None:
+    """Has SIGTERM end a container's first process, too, until it serves: the kernel lets that live through it."""
+    if os.getpid() == 1:
+        signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
 
 
 async def _stop_signal() -> None:

@@ -8,7 +8,6 @@ StartupError
 ├── ModelNotFound
 ├── ExportFailed
 ├── ExportMismatch
-├── Interrupted
 └── InvalidSetting
 """
 
@@ -52,7 +51,7 @@ class ModelNotFound(StartupError):
 
 
 class ExportFailed(StartupError):
-    """A model can't be exported, or not be written in 8 bits."""
+    """A model can't be exported, or can't be written in 8 bits."""
 
     reason = "EXPORT_FAILED"
 
@@ -61,12 +60,6 @@ class ExportMismatch(StartupError):
     """An exported model does not compute what the original does."""
 
     reason = "EXPORT_MISMATCH"
-
-
-class Interrupted(StartupError):
-    """What was to be done first was told to stop."""
-
-    reason = "INTERRUPTED"
 
 
 class InvalidSetting(StartupError):

@@ -241,7 +241,7 @@ async def test_no_index_is_built_for_a_start_that_is_gone(tmp_path: Path) -> Non
     """What builds an index ends when the process that holds the folder's lock is no longer there."""
     await (await many(tmp_path, 10)).close()
     shard = tmp_path / "collections" / "many"
-    command = [sys.executable, "-m", "nearvote.examples.edge_optimize", "1", "2", str(shard)]
+    command = [sys.executable, "-m", "nearvote.apart", "1", "nearvote.examples.edge_optimize:optimize", str(shard)]
     done = await asyncio.to_thread(subprocess.run, command, check=False, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
 
@@ -252,7 +252,8 @@ async def test_an_index_of_an_earlier_version(tmp_path: Path, monkeypatch: pytes
     updates: list[str] = []
 
     def watched(function: Any, *args: Any) -> Any:
-        updates.extend([function.__name__] if function.__name__ == "update" else [])
+        if function.__name__ == "update":
+            updates.append(function.__name__)
         return call_edge(function, *args)
 
     monkeypatch.setattr(edge_engine, "call_edge", watched)

@@ -1,6 +1,7 @@
 """Starting, stopping, and refusing to."""
 
 import asyncio
+import os
 import signal
 import subprocess
 import sys
@@ -18,6 +19,15 @@ from nearvote.v1.classification_service_pb2_grpc import ClassificationServiceStu
 from tests.integration.conftest import Start
 from tests.integration.rolling import restarted_in_turn
 from tests.integration.server import Server, free_port, run, wait_until
+
+_AS_FIRST = ["unshare", "--pid", "--fork", "--kill-child"]
+
+
+def _may_be_first() -> bool:
+    try:
+        return subprocess.run([*_AS_FIRST, "true"], check=False, capture_output=True).returncode == 0
+    except FileNotFoundError:
+        return False
 
 
 def test_a_second_service_on_the_folder_is_refused(plain: Server) -> None:
@@ -139,6 +149,24 @@ def test_sigterm_lets_calls_finish(plain: Server) -> None:
         assert plain.process.wait(20) == 0
         with pytest.raises(grpc.RpcError, match="UNAVAILABLE"):
             ClassificationServiceStub(channel).Classify(classification.ClassifyRequest(text="word"), timeout=5)
+
+
+@pytest.mark.skipif(not _may_be_first(), reason="takes a namespace of processes, which is not allowed here")
+def test_a_containers_first_process_ends_while_it_starts(tmp_path: Path) -> None:
+    """As process 1, which lives through signals that it does not handle, a start is ended by SIGTERM, too, at once."""
+    server = Server(tmp_path / "data", NEARVOTE_CACHE_DIR=str(tmp_path / "cache"))
+    server.program = [*_AS_FIRST, *server.program]
+    server.launch()
+    try:
+        server.wait_for_log("exporting_model")
+        process = server.process
+        assert process is not None
+        (first,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        os.kill(int(first), signal.SIGTERM)
+        assert process.wait(10) == 128 + signal.SIGTERM
+        assert "serving" not in server.log.read_text()
+    finally:
+        server.stop(signal.SIGKILL)
 
 
 def test_a_stream_that_does_not_end_is_told_so(start: Start) -> None:

@@ -21,6 +21,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from nearvote import Client
 from nearvote.client import Draft, Label, ServiceError, Task
+from nearvote.embedding.models import DEFAULT_MODEL
 from nearvote.reindex.status import Phase
 from nearvote.voting.neighbor import View
 from tests.integration.server import ROOT, START_SECONDS, Server, wait_until
@@ -251,6 +252,32 @@ def test_killed_half_way(tmp_path: Path) -> None:
             assert len([*client.export_examples("spam")]) == 600
     finally:
         server.stop()
+
+
+@pytest.mark.parametrize("stops", [True, False], ids=["stop", "cancel"])
+def test_ended_while_a_model_is_exported(tmp_path: Path, *, stops: bool) -> None:
+    """Neither a stop nor a cancelled reindex waits until a model is exported, and nothing is left of the export."""
+    server = _server(tmp_path / "data", NEARVOTE_CACHE_DIR=str(tmp_path / "cache")).start()
+    try:
+        _fill(server)
+        with server.client() as client:
+            client.reindex.start(DEFAULT_MODEL)
+            wait_until(lambda: bool(_run_apart_by(server)))
+            if not stops:
+                client.reindex.cancel()
+                wait_until(lambda: not _run_apart_by(server))
+        assert server.stop() == 0
+        assert list((tmp_path / "cache").rglob("*.onnx")) == [], "it was exported"
+        assert "Traceback" not in server.log.read_text()
+    finally:
+        server.stop()
+
+
+def _run_apart_by(server: Server) -> list[str]:
+    """The processes that it has started and that have not ended."""
+    assert server.process is not None
+    children = Path(f"/proc/{server.process.pid}/task").glob("*/children")
+    return [pid for file in children for pid in file.read_text().split()]
 
 
 def test_a_stopped_service(tmp_path: Path) -> None:

@@ -16,10 +16,11 @@ from nearvote.embedding.hashing_encoder import HashingEncoder
 from nearvote.embedding.load import load_encoder
 from nearvote.embedding.models import DEFAULT_MODEL, ModelFiles, find_model
 from nearvote.embedding.onnx_apart import export_apart, quantize_apart
-from nearvote.embedding.onnx_encoder import OnnxEncoder
+from nearvote.embedding.onnx_encoder import INT8_MODEL, OnnxEncoder
 from nearvote.embedding.onnx_quantize import Agreement, Jury, Labelled, compare
+from nearvote.errors import Interrupted
 from nearvote.learn.others import labels_by_others
-from nearvote.startup_errors import ExportFailed, ExportMismatch, Interrupted
+from nearvote.startup_errors import ExportFailed, ExportMismatch
 
 _TEXTS = [
     "a",
@@ -183,6 +184,10 @@ _DAMAGES = [
 ]
 
 
+def _stop(*_: object) -> None:
+    raise Interrupted("by SIGINT")
+
+
 def test_no_thread_of_it_is_as_urgent_as_a_call(encoder: Encoder, model_cache: Path) -> None:
     """The runtime's own threads, with which it shares out a batch, are less urgent than the one that takes calls."""
     first = os.getpriority(os.PRIO_PROCESS, os.getpid())
@@ -259,13 +264,9 @@ def test_what_cant_be_exported_is_served_as_it_is(tmp_path: Path, monkeypatch: p
     assert served.spec.engine == "torch-cpu"
 
 
-def test_an_export_that_is_told_to_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_export_that_is_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who stops the service while a model is exported does not have it loaded by sentence-transformers first."""
-
-    def stopped(*_: object) -> None:
-        raise Interrupted("ended by SIGINT")
-
-    monkeypatch.setattr(load, "export_apart", stopped)
+    monkeypatch.setattr(load, "export_apart", _stop)
     monkeypatch.setattr(load, "_load_torch", lambda *_: pytest.fail("it was loaded"))
     with pytest.raises(Interrupted):
         load_encoder(DEFAULT_MODEL, None, "cpu", tmp_path, threads=2)
@@ -373,6 +374,29 @@ def test_int8_refused_whatever_fails(error: Exception, damaged_cache: Path, monk
     monkeypatch.setattr(load, "export_apart", lambda *_: pytest.fail("the export was good"))
     served = load_encoder(DEFAULT_MODEL, None, "cpu", damaged_cache, 2, "int8", _jury(np.random.default_rng(0)))
     assert served.spec.engine == "onnx-cpu"
+
+
+def test_int8_that_is_interrupted(damaged_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who stops the service while 8 bits are written does not have it start, or export anew, first."""
+    _forget_int8(damaged_cache)
+    monkeypatch.setattr(onnx_quantize, "quantize_apart", _stop)
+    monkeypatch.setattr(load, "export_apart", lambda *_: pytest.fail("the export was good"))
+    with pytest.raises(Interrupted):
+        load_encoder(DEFAULT_MODEL, None, "cpu", damaged_cache, 2, "int8", _jury(np.random.default_rng(0)))
+
+
+@pytest.mark.parametrize("damage", [_halved, _emptied, Path.unlink])
+def test_damaged_int8_is_made_anew(
+    damage: Callable[[Path], None], damaged_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """8 bits that can't be loaded are written again where examples tell, else full precision serves."""
+    _forget_int8(damaged_cache)
+    jury = _jury(np.random.default_rng(0))
+    monkeypatch.setattr(load, "export_apart", lambda *_: pytest.fail("the export was good"))
+    assert load_encoder(DEFAULT_MODEL, None, "cpu", damaged_cache, 2, "int8", jury).spec.engine == "onnx-cpu-int8"
+    damage(_export_of(damaged_cache) / INT8_MODEL)
+    assert load_encoder(DEFAULT_MODEL, None, "cpu", damaged_cache, 2, "int8").spec.engine == "onnx-cpu"
+    assert load_encoder(DEFAULT_MODEL, None, "cpu", damaged_cache, 2, "int8", jury).spec.engine == "onnx-cpu-int8"
 
 
 def test_agreement() -> None:

@@ -10,8 +10,9 @@ from nearvote.embedding.hashing_encoder import HashingEncoder
 from nearvote.embedding.models import ModelFiles, find_model
 from nearvote.embedding.onnx_apart import export_apart
 from nearvote.embedding.onnx_encoder import OnnxEncoder, Precision, usable_cores
-from nearvote.embedding.onnx_quantize import LEAST_AGREEMENT, Jury, known_agreement, quantize
-from nearvote.startup_errors import Interrupted, InvalidSetting, ModelNotFound
+from nearvote.embedding.onnx_quantize import LEAST_AGREEMENT, Agreement, Jury, known_agreement, quantize
+from nearvote.errors import Interrupted
+from nearvote.startup_errors import InvalidSetting, ModelNotFound
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -48,7 +49,7 @@ def load_encoder(
         ModelNotFound: The model is not at hand, can't be loaded, or what it takes to load it is not installed.
         InvalidSetting: CUDA is asked for and there is none.
         WeightsMismatch: The packaged model's weights are not those that they should be.
-        Interrupted: Making a form of the model was told to stop.
+        Interrupted: Making a form of the model was interrupted.
     """
     if model == "hashing":
         return HashingEncoder()
@@ -81,25 +82,37 @@ def load_encoder(
 def _in_precision(full: Encoder, folder: Path, threads: int, precision: Precision, jury: Jury | None) -> Encoder:
     if precision == "fp32":
         return full
-    found = known_agreement(folder)
-    if found is None and jury is not None and jury.examples:
-        _log.info("quantizing_model", examples=len(jury.examples), note="once for these weights")
-        try:
-            found = quantize(folder, threads, jury)
-        except Interrupted:
-            raise
-        except Exception as error:  # noqa: BLE001 - a full disk, or whatever it was: full precision is at hand
-            _log.warning("int8_refused", cause=str(error), next="serving in full precision")
-            return full
-    if found is None:
-        _log.warning("int8_refused", cause="no examples to compare by", next="serving in full precision")
+    try:
+        return _in_8_bits(folder, threads, jury) or full
+    except Interrupted:
+        raise
+    except Exception as error:  # noqa: BLE001 - a full disk, or whatever it was: full precision is at hand
+        _log.warning("int8_refused", cause=str(error), next="serving in full precision")
         return full
+
+
+def _in_8_bits(folder: Path, threads: int, jury: Jury | None) -> Encoder | None:
+    """The export in 8 bits, written where it is not there; None where it may not serve."""
+    if (known := known_agreement(folder)) is not None:
+        try:
+            return _agreeing(known, folder, threads)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with a cache, it can be made anew
+            _log.warning("int8_unusable", error=str(error), next="writing it again")
+    if jury is None or not jury.examples:
+        _log.warning("int8_refused", cause="no examples to compare by", next="serving in full precision")
+        return None
+    _log.info("quantizing_model", examples=len(jury.examples), note="once for these weights")
+    return _agreeing(quantize(folder, threads, jury), folder, threads)
+
+
+def _agreeing(found: Agreement, folder: Path, threads: int) -> Encoder | None:
     figures = {"label_agreement": round(found.share, 4), "examples": found.examples, "cosine": round(found.cosine, 4)}
     if found.share < LEAST_AGREEMENT:
         _log.warning("int8_refused", **figures, least=LEAST_AGREEMENT, next="serving in full precision")
-        return full
+        return None
+    small = OnnxEncoder(folder, threads, precision="int8", label_agreement=found.share)
     _log.info("int8", **figures)
-    return OnnxEncoder(folder, threads, precision="int8", label_agreement=found.share)
+    return small
 
 
 def _load_torch(files: ModelFiles, device: str, folder: Path, precision: Precision) -> Encoder:

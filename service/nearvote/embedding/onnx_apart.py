@@ -22,10 +22,10 @@ def export_apart(files: ModelFiles, folder: Path) -> None:
 
     Raises:
         ExportFailed: The model can't be exported, or what it takes is not installed.
-        Interrupted: It was told to stop.
+        Interrupted: It was interrupted.
     """
     told = (files.name, str(files.folder), files.revision, str(folder))
-    if not_packed := run_apart("nearvote.embedding.onnx_export", *told, failure=ExportFailed):
+    if not_packed := run_apart("nearvote.embedding.onnx_export:export_to", *told, failure=ExportFailed):
         _log.warning("export_not_packed", error=not_packed, next="windows are filled up to the longest")
 
 
@@ -38,6 +38,6 @@ def quantize_apart(model: Path, small: Path) -> None:
 
     Raises:
         ExportFailed: It can't be done, or what it takes is not installed.
-        Interrupted: It was told to stop.
+        Interrupted: It was interrupted.
     """
-    run_apart("nearvote.embedding.onnx_int8", str(model), str(small), failure=ExportFailed)
+    run_apart("nearvote.embedding.onnx_int8:quantize", str(model), str(small), failure=ExportFailed)

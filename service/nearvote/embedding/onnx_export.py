@@ -1,4 +1,4 @@
-"""Exporting a model to ONNX, once for each set of weights: a program, which `onnx_apart.py` runs."""
+"""Exporting a model to ONNX, once for each set of weights, which `onnx_apart.py` has done apart."""
 
 import json
 import logging
@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
 
-from nearvote.apart import answer
 from nearvote.embedding.encoder import DEFAULT_MAX_TOKENS, EncoderSpec, normalized
 from nearvote.embedding.models import ModelFiles
 from nearvote.embedding.onnx_encoder import PROBES, OnnxEncoder
@@ -100,9 +99,6 @@ def _write_graph(model: SentenceTransformer, graph: Packed | Padded, path: Path)
         )
 
 
-def _export(name: str, source: str, revision: str, target: str) -> str | None:
+def export_to(name: str, source: str, revision: str, target: str) -> str | None:
+    """`export` of the model of this name and revision in the folder `source`, to the folder `target`."""
     return export(ModelFiles(name, Path(source), revision), Path(target))
-
-
-if __name__ == "__main__":
-    answer(_export)

@@ -69,6 +69,9 @@ def quantize(folder: Path, threads: int, jury: Jury) -> Agreement:
 
     Raises:
         ExportFailed: There can't be one.
+        ExportMismatch: It does not compute what it should.
+        Interrupted: Writing it was interrupted.
+        OSError: There is no room for it.
     """
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         draft = Path(scratch) / "export"

@@ -337,6 +337,7 @@ def build_indexes(folder: Path, storage: VectorStorage | None = None) -> int:
     Raises:
         StoreLocked: A process has it open.
         StoreUnavailable: An index could not be built.
+        Interrupted: Building one was; in the main thread it is a `KeyboardInterrupt`.
     """
     lock = _lock(folder)
     try:

@@ -40,6 +40,9 @@ def load_indexed(path: Path, storage: VectorStorage) -> edge.EdgeShard:
         path: Its folder.
         storage: How its vectors are kept. An index of vectors that were kept otherwise is old. Where they are in
             memory, what searches read from the disk beside them is read ahead.
+
+    Raises:
+        Interrupted: Building the index was; in the main thread it is a `KeyboardInterrupt`.
     """
     shard = _load_indexed(path, storage)
     if storage_of(path) and not storage.on_disk:
@@ -86,13 +89,13 @@ def build_index(path: Path) -> int:
 
     Raises:
         StoreUnavailable: It could not be built.
-        Interrupted: It was told to stop.
+        Interrupted: It was interrupted; in the main thread it is a `KeyboardInterrupt`.
     """
 
     def failure(cause: str) -> StoreUnavailable:
         return StoreUnavailable(f"the index of {path} could not be built: {cause}")
 
-    count: int = run_apart("nearvote.examples.edge_optimize", str(path), failure=failure)
+    count: int = run_apart("nearvote.examples.edge_optimize:optimize", str(path), failure=failure)
     _note(path).write_text(str(count))
     return count
 

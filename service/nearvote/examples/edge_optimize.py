@@ -1,12 +1,10 @@
-"""Builds the index of one Edge shard, in a process of its own: a program, which `edge_index.py` runs with its folder.
+"""Builds the index of one Edge shard, which `edge_index.py` has done apart.
 
 The engine never lets other threads of its interpreter run meanwhile, so this is never done where messages are served,
 and the process ends with the one that started it, which alone holds the folder's lock.
 """
 
 import qdrant_edge as edge
-
-from nearvote.apart import answer
 
 
 def optimize(folder: str) -> int:
@@ -21,7 +19,3 @@ def optimize(folder: str) -> int:
     count = shard.info().points_count
     shard.close()
     return count
-
-
-if __name__ == "__main__":
-    answer(optimize)

@@ -98,8 +98,8 @@ class Schema:
         tenant: Keyword field by which points are laid out together.
         keywords: Further keyword fields with an index.
         integers: Integer fields with an index.
-        times: Integer fields with an index by which points are found up to a value, or asked for in their order; never
-            by being equal to one, or counted by value: an index without a table of single values takes half the memory.
+        times: Integer fields that are only compared (`UpTo`) or ordered by, never matched or counted by value; their
+            index has no table of values, and takes half the memory.
     """
 
     dense: Mapping[str, int]

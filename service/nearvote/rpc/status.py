@@ -35,6 +35,7 @@ _CODES: dict[type[errors.NearvoteError], grpc.StatusCode] = {
     errors.Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.Draining: grpc.StatusCode.UNAVAILABLE,
     errors.SpaceSwitching: grpc.StatusCode.UNAVAILABLE,
+    errors.Interrupted: grpc.StatusCode.UNAVAILABLE,
     errors.AccessDenied: grpc.StatusCode.UNAUTHENTICATED,
     errors.PermissionDenied: grpc.StatusCode.PERMISSION_DENIED,
     errors.TooManyAttempts: grpc.StatusCode.RESOURCE_EXHAUSTED,
