@@ -46,7 +46,7 @@ _SHOWN_SECONDS = 300.0
 # For as long the last calls may take; a service that does not answer them has failed.
 _LAST_CALLS_SECONDS = 180.0
 _MOST_GROWTH = 0.1  # what allocators and pools move by is some per cent
-_TEXTS = 4_000  # that come again and again
+_TEXTS = 4_000  # half of them come again as they were, the other half with a number
 _CURATED = 50  # examples that are added, and deleted again, in one go
 _CURATE_SECONDS = 10.0  # from one go to the next: what is stored, and memory with it, grows alike on every machine
 

@@ -37,13 +37,14 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--repeats", type=int, default=5)
     repeats = parser.parse_args().repeats
-    cold, warm, idle, used = [], [], [], []
+    cold, first, warm, idle, used = [], [], [], [], []
     for _ in range(repeats):
         with tempfile.TemporaryDirectory() as folder:
             server = Server(Path(folder) / "data", NEARVOTE_CACHE_DIR=f"{folder}/cache")
             began = time.perf_counter()
             server.start()
             cold.append(time.perf_counter() - began)
+            first.append(resident_mib(server))
             server.stop()
             began = time.perf_counter()
             server.start()
@@ -57,6 +58,7 @@ def main() -> None:
     for what, figures, unit in (
         ("cold start", cold, "s"),
         ("warm start", warm, "s"),
+        ("resident memory, after a cold start", first, "MiB"),
         ("resident memory, warm and idle", idle, "MiB"),
         ("resident memory, after 640 texts for all tasks", used, "MiB"),
     ):
