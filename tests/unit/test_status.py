@@ -35,6 +35,7 @@ EXPECTED = {
     errors.StoreFull: "RESOURCE_EXHAUSTED",
     errors.StoreReadOnly: "FAILED_PRECONDITION",
     errors.StoreUnavailable: "UNAVAILABLE",
+    errors.Interrupted: "UNAVAILABLE",
     startup_errors.StartupError: "FAILED_PRECONDITION",
 }
 
