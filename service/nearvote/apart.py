@@ -9,7 +9,9 @@ import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import structlog
@@ -20,7 +22,61 @@ _PR_SET_PDEATHSIG = 1  # of Linux's prctl.h
 _MOST_LOGGED = 4_000  # characters, of what was written last
 
 _log = structlog.get_logger(__name__)
-_running: set[subprocess.Popen[str]] = set()
+
+
+class Interruption:
+    """Whether nobody waits any more for what is done, and the processes that do it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: set[subprocess.Popen[str]] = set()
+        self._given_up = False
+
+    @property
+    def given_up(self) -> bool:
+        """Whether it was given up."""
+        return self._given_up
+
+    def give_up(self) -> None:
+        """Interrupts what runs apart, now and from now on."""
+        with self._lock:
+            self._given_up = True
+            for process in self._running:
+                process.send_signal(signal.SIGINT)
+
+    @contextmanager
+    def of(self, process: subprocess.Popen[str]) -> Iterator[None]:
+        """Has a process interrupted when it is given up, or at once where it was."""
+        with self._lock:
+            self._running.add(process)
+            if self._given_up:
+                process.send_signal(signal.SIGINT)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._running.discard(process)
+
+
+_INTERRUPTION: ContextVar[Interruption | None] = ContextVar("interruption", default=None)
+
+
+@contextmanager
+def interruptible() -> Iterator[Interruption]:
+    """What is done in here, also by threads that `asyncio.to_thread` starts, can be given up from outside."""
+    interruption = Interruption()
+    token = _INTERRUPTION.set(interruption)
+    try:
+        yield interruption
+    finally:
+        _INTERRUPTION.reset(token)
+
+
+def check_interrupted() -> None:
+    """Raises `Interrupted` where nobody waits any more: for what takes long in this process."""
+    interruption = _INTERRUPTION.get()
+    if interruption is not None and interruption.given_up:
+        raise Interrupted("nobody waits for it any more")
 
 
 def run_apart(work: str, *told: str, failure: Callable[[str], NearvoteError]) -> Any:
@@ -39,8 +95,10 @@ def run_apart(work: str, *told: str, failure: Callable[[str], NearvoteError]) ->
     Raises:
         NearvoteError: That of `failure`: it failed, ended without an answer, or could not be started.
         KeyboardInterrupt: It was interrupted, as all processes of a terminal are, and this is the main thread.
-        Interrupted: It was interrupted, and this is another thread.
+        Interrupted: It was interrupted, and this is another thread; or it was given up.
     """
+    check_interrupted()
+    interruption = _INTERRUPTION.get() or Interruption()
     # Not multiprocessing: that leaves a process that looks after its resources for as long as the service runs.
     # -P: what lies in the working directory is no module of ours.
     command = [sys.executable, "-P", "-m", __name__, str(os.getpid()), work, *told]
@@ -55,19 +113,18 @@ def run_apart(work: str, *told: str, failure: Callable[[str], NearvoteError]) ->
         )
     except OSError as error:
         raise failure(f"no process can be started for it: {error.strerror}") from error
-    with process:
-        _running.add(process)
+    with process, interruption.of(process):
         try:
             answered, printed = process.communicate()
         except BaseException:
             process.send_signal(signal.SIGINT)  # it clears away what it has begun
             raise
-        finally:
-            _running.discard(process)
     try:
         answer: dict[str, Any] = json.loads(answered)
     except ValueError:
         answer = {"failed": _end(process.returncode)}
+    if "failed" in answer:
+        check_interrupted()  # an interrupt may end it in other ways, as in the middle of an import
     if "failed" in answer and process.returncode == -signal.SIGINT:
         if threading.current_thread() is threading.main_thread():
             raise KeyboardInterrupt
@@ -78,12 +135,6 @@ def run_apart(work: str, *told: str, failure: Callable[[str], NearvoteError]) ->
     if "failed" in answer:
         raise failure(answer["failed"])
     return answer["returned"]
-
-
-def interrupt_apart() -> None:
-    """Interrupts all that runs apart now. Called where nobody waits for it any more."""
-    for process in tuple(_running):
-        process.send_signal(signal.SIGINT)
 
 
 def _end(code: int) -> str:

@@ -16,7 +16,7 @@ from nearvote.access.exposure import check_exposure
 from nearvote.access.gate import Gate
 from nearvote.access.key_file import read_keys
 from nearvote.access.watched import Watched
-from nearvote.apart import interrupt_apart
+from nearvote.apart import interruptible
 from nearvote.audit.log import AuditLog
 from nearvote.backup import Contents, back_up, restore, verify, write_backup
 from nearvote.board import Board
@@ -262,20 +262,21 @@ async def _encoder(settings: Settings, engine: "Engine", source: Source) -> Enco
         stored = await stored_examples(engine, _COMPARED)
         known = stored or seed_examples(settings.seeds_dir or shipped_seeds())
         jury = Jury([Labelled(one.task, one.labels[0], one.text) for one in known], labels_by_others)
-    try:
-        return await asyncio.to_thread(
-            load_encoder,
-            source.model,
-            source.revision,
-            settings.device,
-            settings.cache_dir,
-            settings.threads,
-            settings.precision,
-            jury,
-        )
-    except asyncio.CancelledError:
-        interrupt_apart()  # else the thread, and the end of the loop, would wait until a model is exported
-        raise
+    with interruptible() as interruption:
+        try:
+            return await asyncio.to_thread(
+                load_encoder,
+                source.model,
+                source.revision,
+                settings.device,
+                settings.cache_dir,
+                settings.threads,
+                settings.precision,
+                jury,
+            )
+        except asyncio.CancelledError:
+            interruption.give_up()  # else the thread, and the end of the loop, would wait until a model is exported
+            raise
 
 
 def _settle_seconds(engine: "Engine") -> float:

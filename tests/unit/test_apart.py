@@ -1,5 +1,6 @@
 """Programs of ours in processes of their own."""
 
+import asyncio
 import contextlib
 import errno
 import os
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from nearvote.apart import interrupt_apart, run_apart
+from nearvote.apart import interruptible, run_apart
 from nearvote.errors import Interrupted, InvalidField
 
 _MODULE = r"""
@@ -138,10 +139,52 @@ def test_interrupted_beside_what_serves(tmp_path: Path) -> None:
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(_run, "works:wait", str(tmp_path / "pid"))
         pid = _number_in(tmp_path / "pid")
-        interrupt_apart()
+        os.kill(pid, signal.SIGINT)
         with pytest.raises(Interrupted, match="works:wait"):
             waiting.result(10)
+
+
+async def test_given_up_while_it_runs(tmp_path: Path) -> None:
+    """Who no longer waits has it interrupted, and no one else's."""
+    with interruptible() as interruption:
+        waiting = asyncio.create_task(asyncio.to_thread(_run, "works:wait", str(tmp_path / "pid")))
+        pid = await asyncio.to_thread(_number_in, tmp_path / "pid")
+    with interruptible():
+        other = asyncio.create_task(asyncio.to_thread(_run, "works:echo", "other"))
+        await asyncio.sleep(0)
+    interruption.give_up()
+    with pytest.raises(Interrupted):
+        await asyncio.wait_for(waiting, 10)
     assert not _runs(pid)
+    assert await other == ["other"]
+
+
+def test_given_up_before_it_runs(tmp_path: Path) -> None:
+    """What was given up early is not begun, and ends if it was just about to be."""
+    with interruptible() as interruption:
+        interruption.give_up()
+        with pytest.raises(Interrupted):
+            _run("works:wait", str(tmp_path / "pid"))
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], text=True)
+    with interruption.of(process):
+        assert process.wait(10)
+    assert not (tmp_path / "pid").exists()
+
+
+@pytest.mark.parametrize("work", ["works:fail", "works:leave"])
+def test_given_up_and_failed(work: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interrupt may end it in other ways than by its signal: it is no failure either."""
+    communicate = subprocess.Popen.communicate
+    with interruptible() as interruption:
+
+        def given_up_at_the_end(process: Any) -> Any:
+            said = communicate(process)
+            interruption.give_up()
+            return said
+
+        monkeypatch.setattr(subprocess.Popen, "communicate", given_up_at_the_end)
+        with pytest.raises(Interrupted):
+            _run(work)
 
 
 @pytest.mark.parametrize(("number", "name"), [(signal.SIGTERM, "15 .Terminated"), (signal.SIGKILL, "9 .Killed")])

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from sentence_transformers import SentenceTransformer
 
+from nearvote.apart import interruptible
 from nearvote.embedding import load, onnx_export, onnx_graphs, onnx_quantize
 from nearvote.embedding.encoder import Encoder, Matrix, Tokens
 from nearvote.embedding.hashing_encoder import HashingEncoder
@@ -67,11 +68,11 @@ def test_agrees_with_the_original(encoder: Encoder, original: SentenceTransforme
     assert vectors.dtype == np.float32
 
 
-def test_the_torch_encoder_agrees(encoder: Encoder, tmp_path: Path) -> None:
+def test_the_torch_encoder_agrees(encoder: Encoder) -> None:
     """What serves where there is no export gives the same vectors, under a spec of the same key."""
     from nearvote.embedding.torch_encoder import TorchEncoder  # noqa: PLC0415 - as the code does, since it imports torch
 
-    torch_encoder = TorchEncoder(find_model(DEFAULT_MODEL), "cpu", tmp_path)
+    torch_encoder = TorchEncoder(find_model(DEFAULT_MODEL), "cpu")
     assert encoder.spec.key == torch_encoder.spec.key
     assert torch_encoder.spec.engine == "torch-cpu"
     assert ((_embed(encoder, _TEXTS) * _embed(torch_encoder, _TEXTS)).sum(axis=1) >= 0.9999).all()
@@ -270,6 +271,39 @@ def test_an_export_that_is_interrupted(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(load, "_load_torch", lambda *_: pytest.fail("it was loaded"))
     with pytest.raises(Interrupted):
         load_encoder(DEFAULT_MODEL, None, "cpu", tmp_path, threads=2)
+
+
+def test_a_cache_that_cant_be_written(tmp_path: Path) -> None:
+    """Where no export can be kept the model is served as it is: slower, and with nothing in the cache."""
+    (tmp_path / "cache").touch()  # a file in its place, since root may write to any folder
+    assert load_encoder(DEFAULT_MODEL, None, "cpu", tmp_path / "cache", threads=2).spec.engine == "torch-cpu"
+
+
+def test_what_killed_processes_left_is_cleared_away(encoder: Encoder, damaged_cache: Path) -> None:
+    """Drafts of an hour ago go at a start; those on which somebody may be at work, and exports, stay."""
+    assert encoder.spec.engine == "onnx-cpu"
+    old, new = damaged_cache / "models" / "scratch-old", damaged_cache / "models" / "scratch-new"
+    for draft in (old, new):
+        (draft / "export").mkdir(parents=True)
+    os.utime(old, (0, 0))
+    os.utime(_export_of(damaged_cache), (0, 0))
+    assert load_encoder(DEFAULT_MODEL, None, "cpu", damaged_cache, threads=2).spec.engine == "onnx-cpu"
+    assert sorted((damaged_cache / "models").iterdir()) == sorted([_export_of(damaged_cache), new])
+
+
+def test_a_comparison_that_is_given_up(damaged_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The comparison of 8 bits, which runs in the service, ends when nobody waits for it."""
+    _forget_int8(damaged_cache)
+    with interruptible() as interruption:
+
+        def written_then_given_up(model: Path, small: Path) -> None:
+            quantize_apart(model, small)
+            interruption.give_up()
+
+        monkeypatch.setattr(onnx_quantize, "quantize_apart", written_then_given_up)
+        with pytest.raises(Interrupted):
+            load_encoder(DEFAULT_MODEL, None, "cpu", damaged_cache, 2, "int8", _jury(np.random.default_rng(0)))
+    assert list((damaged_cache / "models").iterdir()) == [_export_of(damaged_cache)]
 
 
 def test_what_ended_an_export_is_told(tmp_path: Path) -> None:

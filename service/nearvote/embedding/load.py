@@ -11,6 +11,7 @@ from nearvote.embedding.models import ModelFiles, find_model
 from nearvote.embedding.onnx_apart import export_apart
 from nearvote.embedding.onnx_encoder import OnnxEncoder, Precision, usable_cores
 from nearvote.embedding.onnx_quantize import LEAST_AGREEMENT, Agreement, Jury, known_agreement, quantize
+from nearvote.embedding.scratch import clear_scratch
 from nearvote.errors import Interrupted
 from nearvote.startup_errors import InvalidSetting, ModelNotFound
 
@@ -55,11 +56,12 @@ def load_encoder(
         return HashingEncoder()
     files = find_model(model, revision)
     folder = cache_dir / "models" / f"{files.fingerprint}-{_EXPORT_FORMAT}"
+    clear_scratch(folder.parent)
     cuda = device != "cpu" and _has_cuda()
     if device == "cuda" and not cuda:
         raise InvalidSetting("there is no CUDA device here, or torch is not a CUDA build: use `cpu`", field="device")
     if cuda:
-        return _load_torch(files, "cuda", folder, precision)
+        return _load_torch(files, "cuda", precision)
     threads = threads or usable_cores()
     if (folder / "export.json").is_file():
         try:
@@ -76,7 +78,7 @@ def load_encoder(
         raise
     except Exception as error:  # noqa: BLE001 - whatever the exporter can't do, the original can
         _log.warning("export_failed", error=str(error), next="serving by sentence-transformers, which is slower")
-        return _load_torch(files, "cpu", folder, precision)
+        return _load_torch(files, "cpu", precision)
 
 
 def _in_precision(full: Encoder, folder: Path, threads: int, precision: Precision, jury: Jury | None) -> Encoder:
@@ -115,7 +117,7 @@ def _agreeing(found: Agreement, folder: Path, threads: int) -> Encoder | None:
     return small
 
 
-def _load_torch(files: ModelFiles, device: str, folder: Path, precision: Precision) -> Encoder:
+def _load_torch(files: ModelFiles, device: str, precision: Precision) -> Encoder:
     if precision == "int8":
         _log.warning(
             "int8_refused",
@@ -127,7 +129,7 @@ def _load_torch(files: ModelFiles, device: str, folder: Path, precision: Precisi
     except ImportError as error:
         raise ModelNotFound(f"this takes more packages: pip install 'nearvote[models]' ({error})") from error
     try:
-        return TorchEncoder(files, device, folder)
+        return TorchEncoder(files, device)
     except Exception as error:
         raise ModelNotFound(f"{files.folder} can't be loaded as a sentence-transformers model: {error}") from error
 

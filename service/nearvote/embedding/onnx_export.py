@@ -3,7 +3,6 @@
 import json
 import logging
 import shutil
-import tempfile
 import warnings
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +15,7 @@ from nearvote.embedding.encoder import DEFAULT_MAX_TOKENS, EncoderSpec, normaliz
 from nearvote.embedding.models import ModelFiles
 from nearvote.embedding.onnx_encoder import PROBES, OnnxEncoder
 from nearvote.embedding.onnx_graphs import Packed, Padded, can_pack, transformer_of
+from nearvote.embedding.scratch import scratch_in
 from nearvote.embedding.torch_encoder import load_original, pooling_of, save_tokenizer
 
 
@@ -35,9 +35,8 @@ def export(files: ModelFiles, folder: Path) -> str | None:
         ExportMismatch: The export does not compute what the original does.
     """
     model = load_original(files, device="cpu")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-        draft = Path(scratch) / "export"
+    with scratch_in(folder.parent) as scratch:
+        draft = scratch / "export"
         draft.mkdir()
         pad_id = save_tokenizer(model, files, draft)
         probes = normalized(np.concatenate([model.encode([text], show_progress_bar=False) for text in PROBES]))

@@ -2,16 +2,17 @@
 
 import json
 import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
+from nearvote.apart import check_interrupted
 from nearvote.embedding.encoder import Encoder, Matrix
 from nearvote.embedding.onnx_apart import quantize_apart
 from nearvote.embedding.onnx_encoder import INT8_MODEL, OnnxEncoder
+from nearvote.embedding.scratch import scratch_in
 
 # Share of examples whose label stays the same, from which on the vectors are good enough to serve.
 LEAST_AGREEMENT = 0.985
@@ -70,11 +71,11 @@ def quantize(folder: Path, threads: int, jury: Jury) -> Agreement:
     Raises:
         ExportFailed: There can't be one.
         ExportMismatch: It does not compute what it should.
-        Interrupted: Writing it was interrupted.
+        Interrupted: Writing or comparing it was interrupted.
         OSError: There is no room for it.
     """
-    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-        draft = Path(scratch) / "export"
+    with scratch_in(folder.parent) as scratch:
+        draft = scratch / "export"
         shutil.copytree(folder, draft)
         quantize_apart(draft / "model.onnx", draft / INT8_MODEL)
         agreement = compare(OnnxEncoder(draft, threads), OnnxEncoder(draft, threads, precision="int8"), jury)
@@ -115,6 +116,7 @@ def _vectors(encoder: Encoder, texts: Sequence[str]) -> Matrix:
     order = sorted(range(len(windows)), key=lambda i: len(windows[i]))
     found = np.empty((len(windows), encoder.spec.dimension), np.float32)
     for start in range(0, len(order), _AT_ONCE):
+        check_interrupted()
         places = order[start : start + _AT_ONCE]
         found[places] = encoder.encode([windows[i] for i in places])
     return found

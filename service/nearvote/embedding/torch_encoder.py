@@ -1,5 +1,6 @@
 """Serving by sentence-transformers: on CUDA, and for models that can't be exported."""
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,15 +22,15 @@ class TorchEncoder:
     Args:
         files: The model.
         device: `cuda` or `cpu`.
-        folder: Where to keep its tokenizer.
     """
 
-    def __init__(self, files: ModelFiles, device: str, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+    def __init__(self, files: ModelFiles, device: str) -> None:
         self._model = load_original(files, device)
         if device == "cuda":  # half the memory to move, and twice the products a second
             self._model.half()
-        self._tokenizer = ModelTokenizer(folder / "tokenizer.json", save_tokenizer(self._model, files, folder))
+        with tempfile.TemporaryDirectory() as scratch:  # not in the cache, which may be what can't be written
+            pad_id = save_tokenizer(self._model, files, Path(scratch))
+            self._tokenizer = ModelTokenizer(Path(scratch) / "tokenizer.json", pad_id)
         probe = self._model.encode(["hello"], show_progress_bar=False)
         self.spec = EncoderSpec(
             model=files.name,
